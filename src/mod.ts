@@ -1,0 +1,14 @@
+/**
+ * All that the author of a backend imports.
+ *
+ * @module
+ */
+
+export { BACKEND_API, defineBackend } from "./model/backend.ts";
+export type { Backend, NodeSide, Peer, PeerPlan, Schema, SchemaResult } from "./model/backend.ts";
+export { linkLocalOf, networkOf, parseCidr, parseIp, parseMac } from "./model/ip.ts";
+export { isUnicastMac } from "./model/ip.ts";
+export type { Cidr, Family, Ip, Mac } from "./model/ip.ts";
+export type { Address, Fdb, Hop, Item, Link, Neighbour, Nexthop, ReversePath, Route } from "./model/item.ts";
+export { endpointOf } from "./model/lease.ts";
+export type { Endpoint, Lease } from "./model/lease.ts";

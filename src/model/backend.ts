@@ -1,0 +1,131 @@
+/**
+ * What a backend is: a plain object of pure functions that say which items a node and each of its peers need.
+ *
+ * A backend never talks to the kernel, keeps nothing between calls and knows one address family at a time: everything it needs is in
+ * its arguments, and the same arguments give the same answer. The core calls it again whenever an argument changes.
+ *
+ * @module
+ */
+
+import type { Cidr, Family, Ip, Mac } from "./ip.ts";
+import type { Item } from "./item.ts";
+
+/** The version of the backend interface that this agent speaks. */
+export const BACKEND_API = 1;
+
+/** Anything that follows the Standard Schema (valibot, zod, arktype and others do). Source: standardschema.dev, version 1. */
+export interface Schema<T> {
+  readonly "~standard": {
+    readonly version: 1;
+    readonly vendor: string;
+    readonly validate: (value: unknown) => SchemaResult<T> | Promise<SchemaResult<T>>;
+    readonly types?: { readonly input: unknown; readonly output: T } | undefined;
+  };
+}
+
+/** What a schema says of a value. */
+export type SchemaResult<T> =
+  | { readonly value: T; readonly issues?: undefined }
+  | {
+    readonly issues: readonly {
+      readonly message: string;
+      readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined;
+    }[];
+  };
+
+/** This node in one address family. */
+export interface NodeSide {
+  readonly family: Family;
+  /** The prefix that holds all pod subnets of this family. */
+  readonly network: Cidr;
+  /** Our own pod subnet. */
+  readonly subnet: Cidr;
+  /** The device that leads to the other nodes. */
+  readonly link: string;
+  /** Our address on that device. */
+  readonly address: Ip;
+  /** The MTU for pods, in bytes: what {@linkcode Backend.mtu} answered. */
+  readonly mtu: number;
+  /** The device on whose segment an address is, by the kernel's own routing; `null` if only a gateway or nothing leads there. */
+  onLink(ip: Ip): string | null;
+  /**
+   * The MAC address that a device of ours shall have: the one it has, else the one in `before` (our own earlier lease), else a
+   * random one that stays the same while the agent runs.
+   */
+  macFor(link: string, before?: (data: unknown) => string | undefined): Mac;
+}
+
+/** Another node in one address family. */
+export interface Peer<Data> {
+  readonly subnet: Cidr;
+  readonly publicIp: Ip;
+  /** What its backend published, checked by {@linkcode Backend.leaseData}. */
+  readonly data: Data;
+}
+
+/** What a peer needs. */
+export interface PeerPlan {
+  /** The way packets take: `direct`, `vxlan` or the backend's name. */
+  readonly path: string;
+  readonly items: readonly Item[];
+  /** Why the peer can not be reached now, although its items may stay in place. */
+  readonly pending?: string;
+}
+
+/** A backend. Make one with {@linkcode defineBackend}. */
+export interface Backend<Options = unknown, Data = unknown> {
+  /** What `--backend` and `Backend.Type` call it. */
+  readonly name: string;
+  /** Must be {@linkcode BACKEND_API}. */
+  readonly api: number;
+  /** The `BackendType` to publish; peers with another one are not this backend's. */
+  readonly type: string;
+  /** Schema of the `Backend` object of net-conf.json. */
+  readonly options: Schema<Options>;
+  /** Schema of `BackendData`, as peers publish it. */
+  readonly leaseData: Schema<Data>;
+  /**
+   * The MTU for pods, in bytes.
+   *
+   * @param external MTU of the device that leads to the other nodes, in bytes.
+   * @param families The families of the network.
+   */
+  mtu(external: number, families: readonly Family[], options: Options): number;
+  /** What to publish for one family; `null` for nothing. `side.subnet` is not known yet. */
+  publish(side: Omit<NodeSide, "subnet">, options: Options): Data | null;
+  /** What the node itself needs in one family. */
+  node(side: NodeSide, options: Options): readonly Item[];
+  /** What one peer needs in one family. */
+  peer(peer: Peer<Data>, side: NodeSide, options: Options): PeerPlan;
+  /** Names of all devices that this backend may make with these options, so that they are known for ours after a restart. */
+  links(options: Options): readonly string[];
+}
+
+/**
+ * Makes a backend out of its parts. It only lends the types: the object is returned as it is.
+ *
+ * @example Routes over a gateway
+ * ```ts
+ * import { defineBackend } from "../mod.ts";
+ * import * as v from "valibot";
+ *
+ * export default defineBackend({
+ *   name: "by-gateway",
+ *   api: 1,
+ *   type: "by-gateway",
+ *   options: v.object({ Type: v.string() }),
+ *   leaseData: v.nullish(v.unknown()),
+ *   mtu: (external) => external,
+ *   publish: () => null,
+ *   links: () => [],
+ *   node: () => [],
+ *   peer: ({ subnet, publicIp }, { link }) => ({
+ *     path: "by-gateway",
+ *     items: [{ kind: "route", dst: subnet, to: { via: publicIp, link, onlink: false }, src: null }],
+ *   }),
+ * });
+ * ```
+ */
+export function defineBackend<Options, Data>(backend: Backend<Options, Data>): Backend<Options, Data> {
+  return backend;
+}
