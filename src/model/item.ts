@@ -29,6 +29,8 @@ export interface Link {
   readonly learning: boolean;
   /** Group policy extension. */
   readonly gbp: boolean;
+  /** Seen in the kernel: the device is down. Never planned. */
+  readonly down?: true;
 }
 
 /** Loose reverse-path filtering on a device (`net.ipv4.conf.DEV.rp_filter=2`), where the kernel would else filter strictly. */
@@ -37,11 +39,13 @@ export interface ReversePath {
   readonly link: string;
 }
 
-/** A host address (`/32` or `/128`) on one of our devices. */
+/** An address on one of our devices. */
 export interface Address {
   readonly kind: "address";
   readonly link: string;
   readonly ip: Ip;
+  /** Prefix length. */
+  readonly length: number;
 }
 
 /** A forwarding entry of a vxlan device: inner MAC to outer address (`bridge fdb replace MAC dev LINK dst DST self permanent`). */
@@ -84,6 +88,8 @@ export interface Route {
   readonly to: Hop | number;
   /** Source address of the node's own packets; `null` leaves the choice to the kernel. */
   readonly src: Ip | null;
+  /** Seen in the kernel: left by a former flanneld, whose routes carry RTPROT_BOOT. Never planned. */
+  readonly adopted?: true;
 }
 
 /** Anything that is put into the kernel. */
@@ -116,7 +122,7 @@ export function keyOf(item: Item): string {
     case "reverse-path":
       return `reverse-path ${item.link}`;
     case "address":
-      return `address ${item.link} ${item.ip}`;
+      return `address ${item.link} ${item.ip}/${item.length}`;
     case "fdb":
       return `fdb ${item.link} ${item.mac}`;
     case "neighbour":
@@ -135,7 +141,7 @@ export function same(a: Item, b: Item): boolean {
   switch (a.kind) {
     case "link":
       return b.kind === "link" && a.vni === b.vni && a.port === b.port && a.local === b.local && a.mac === b.mac &&
-        a.mtu === b.mtu && a.learning === b.learning && a.gbp === b.gbp;
+        a.mtu === b.mtu && a.learning === b.learning && a.gbp === b.gbp && a.down === b.down;
     case "reverse-path":
     case "address":
       return b.kind === a.kind;
@@ -165,7 +171,7 @@ export function describe(item: Item): string {
     case "reverse-path":
       return `loose reverse-path filter on ${item.link}`;
     case "address":
-      return `address ${item.ip} dev ${item.link}`;
+      return `address ${item.ip}/${item.length} dev ${item.link}`;
     case "fdb":
       return `fdb ${item.mac} dev ${item.link} dst ${item.dst}`;
     case "neighbour":

@@ -1,0 +1,207 @@
+/**
+ * Turns changes into netlink requests and says what came of each.
+ *
+ * Owns the kernel's rules of creating and replacing: what is new is created exclusively, so that nobody else's item is ever
+ * overwritten; only what a look showed as ours is replaced. Source: Linux `net/ipv4/fib_trie.c`, `net/ipv4/nexthop.c`,
+ * `drivers/net/vxlan/vxlan_core.c`; flannel, sections 6.1 to 6.4 of its behaviour.
+ *
+ * @module
+ */
+
+import { familyOf, lengthOf, networkOf } from "../model/ip.ts";
+import {
+  type Address,
+  type Change,
+  type Fdb,
+  type Item,
+  type Link,
+  type Neighbour,
+  type Nexthop,
+  PROTOCOL,
+  type Route,
+} from "../model/item.ts";
+import { FLAG, type Request, request } from "../netlink/connection.ts";
+import {
+  ADDRESS,
+  AF,
+  LINK,
+  NEIGHBOUR,
+  NEXTHOP,
+  ONLINK,
+  PERMANENT,
+  PROTOCOL_BOOT,
+  ROUTE,
+  RTM,
+  SELF,
+  TABLE_MAIN,
+  UNICAST,
+  UP,
+} from "../netlink/rtnl.ts";
+import { familyNumber } from "./facts.ts";
+
+/** No duplicate address detection: the address is ours by its lease, and is needed at once (IFA_F_NODAD). */
+const NODAD = 2;
+const LOOSE = 2;
+
+/** The device that a change names does not exist (yet). */
+export class NoSuchLinkError extends Error {
+  override readonly name = "NoSuchLinkError";
+}
+
+/**
+ * The requests that make a change; one, except where a device has to be made anew.
+ *
+ * @param index Index of a device by its name; throws {@linkcode NoSuchLinkError} where there is none.
+ */
+export function requestsFor(change: Change, index: (link: string) => number): Request[] {
+  return change.op === "put" ? put(change.item, change.old, index) : [drop(change.item, index)];
+}
+
+type Index = (link: string) => number;
+
+function put(item: Item, old: Item | null, index: Index): Request[] {
+  const create = FLAG.CREATE | (old === null ? FLAG.EXCL : FLAG.REPLACE);
+  switch (item.kind) {
+    case "link":
+      return putLink(item, old as Link | null, index);
+    case "reverse-path":
+      return [request(RTM.NEWLINK, 0, LINK, { index: index(item.link), afSpec: { inet: { conf: { rpFilter: LOOSE } } } })];
+    case "address":
+      return [request(RTM.NEWADDR, FLAG.CREATE | FLAG.REPLACE, ADDRESS, address(item, index))];
+    case "fdb":
+      return [request(RTM.NEWNEIGH, FLAG.CREATE | FLAG.REPLACE, NEIGHBOUR, { ...fdb(item, index), dst: item.dst })];
+    case "neighbour":
+      return [request(RTM.NEWNEIGH, FLAG.CREATE | FLAG.REPLACE, NEIGHBOUR, { ...neighbour(item, index), lladdr: item.mac })];
+    case "nexthop":
+      return [request(RTM.NEWNEXTHOP, create, NEXTHOP, nexthop(item, index))];
+    case "route":
+      return [request(RTM.NEWROUTE, create, ROUTE, route(item, index))];
+    default:
+      return item satisfies never;
+  }
+}
+
+function drop(item: Item, index: Index): Request {
+  switch (item.kind) {
+    case "link":
+      return request(RTM.DELLINK, 0, LINK, { index: index(item.name) });
+    case "reverse-path":
+      throw new TypeError("A loose reverse-path filter stays: others may need it by now");
+    case "address":
+      return request(RTM.DELADDR, 0, ADDRESS, address(item, index));
+    case "fdb": // without its remote: with a wrong one the kernel says yes and deletes nothing
+      return request(RTM.DELNEIGH, 0, NEIGHBOUR, fdb(item, index));
+    case "neighbour":
+      return request(RTM.DELNEIGH, 0, NEIGHBOUR, neighbour(item, index));
+    case "nexthop":
+      return request(RTM.DELNEXTHOP, 0, NEXTHOP, { family: AF.UNSPEC, id: item.id });
+    case "route": // the protocol makes sure that it is still the route that was seen
+      return request(RTM.DELROUTE, 0, ROUTE, { ...routeKey(item), protocol: item.adopted ? PROTOCOL_BOOT : PROTOCOL });
+    default:
+      return item satisfies never;
+  }
+}
+
+/** What the kernel can not change on a vxlan device while it exists. */
+export function mustBeMadeAnew(old: Link, wanted: Link): boolean {
+  return old.vni !== wanted.vni || old.port !== wanted.port || old.gbp !== wanted.gbp ||
+    familyOf(old.local) !== familyOf(wanted.local);
+}
+
+function putLink(link: Link, old: Link | null, index: Index): Request[] {
+  if (old !== null && !mustBeMadeAnew(old, link)) return [changeLink(link, old, index)];
+  const create = request(RTM.NEWLINK, FLAG.CREATE | FLAG.EXCL, LINK, {
+    flags: UP,
+    change: UP,
+    name: link.name,
+    mtu: link.mtu,
+    txQueueLength: 0,
+    address: link.mac,
+    linkInfo: {
+      kind: link.type,
+      data: {
+        id: link.vni,
+        ...(familyOf(link.local) === 4 ? { local: link.local } : { local6: link.local }),
+        ttl: 0,
+        tos: 0,
+        learning: link.learning ? 1 : 0,
+        proxy: 0,
+        rsc: 0,
+        l2miss: 0,
+        l3miss: 0,
+        port: link.port,
+        zeroCsumTx: 0,
+        zeroCsumRx: 0,
+        gbp: link.gbp ? true : undefined,
+      },
+    },
+  });
+  return old === null ? [create] : [request(RTM.DELLINK, 0, LINK, { index: index(link.name) }), create];
+}
+
+function changeLink(link: Link, old: Link, index: Index): Request {
+  const data = {
+    ...(old.local !== link.local && (familyOf(link.local) === 4 ? { local: link.local } : { local6: link.local })),
+    ...(old.learning !== link.learning && { learning: link.learning ? 1 : 0 }),
+  };
+  return request(RTM.NEWLINK, 0, LINK, {
+    index: index(link.name),
+    flags: UP,
+    change: UP,
+    ...(old.mtu !== link.mtu && { mtu: link.mtu }),
+    ...(old.mac !== link.mac && { address: link.mac }),
+    ...(Object.keys(data).length > 0 && { linkInfo: { kind: link.type, data } }),
+  });
+}
+
+function address(item: Address, index: Index) {
+  const family = familyOf(item.ip);
+  return {
+    family: familyNumber(family),
+    prefixLength: item.length,
+    index: index(item.link),
+    local: item.ip,
+    address: item.ip,
+    ...(family === 6 && { flags: NODAD }),
+  };
+}
+
+function fdb(item: Fdb, index: Index) {
+  return { family: AF.BRIDGE, index: index(item.link), state: PERMANENT, flags: SELF, lladdr: item.mac };
+}
+
+function neighbour(item: Neighbour, index: Index) {
+  return { family: familyNumber(familyOf(item.ip)), index: index(item.link), state: PERMANENT, type: UNICAST, dst: item.ip };
+}
+
+function nexthop({ id, hop }: Nexthop, index: Index) {
+  return {
+    family: familyNumber(familyOf(hop.via)),
+    protocol: PROTOCOL,
+    flags: hop.onlink ? ONLINK : 0,
+    id,
+    oif: index(hop.link),
+    gateway: hop.via,
+  };
+}
+
+function routeKey({ dst }: Route) {
+  const family = familyOf(dst);
+  return {
+    family: familyNumber(family),
+    dstLength: lengthOf(dst),
+    table: TABLE_MAIN,
+    dst: networkOf(dst),
+  };
+}
+
+function route(item: Route, index: Index) {
+  const { to, src } = item;
+  return {
+    ...routeKey(item),
+    protocol: PROTOCOL,
+    type: UNICAST,
+    ...(src !== null && { prefSrc: src }),
+    ...(typeof to === "number" ? { nexthopId: to } : { flags: to.onlink ? ONLINK : 0, oif: index(to.link), gateway: to.via }),
+  };
+}

@@ -1,0 +1,87 @@
+/**
+ * Kernel events, reduced to what they may have changed.
+ *
+ * An event says "look again", never what to do. The kernel is silent about some consequences: a device that goes down, an address
+ * that is deleted and a nexthop that goes take routes with them without a word, so those events mark routes too.
+ * Source: Linux `net/ipv4/fib_frontend.c`, `net/ipv4/nexthop.c`.
+ *
+ * @module
+ */
+
+import type { Driver } from "../../ffi/mod.ts";
+import { cidrOf, overlaps } from "../model/ip.ts";
+import { KINDS, PROTOCOL } from "../model/item.ts";
+import type { Dirty, Ownership } from "../model/kernel.ts";
+import { type Event, subscribe } from "../netlink/connection.ts";
+import { ADDRESS, AF, GROUP, LINK, NEIGHBOUR, PERMANENT, ROUTE, RTM, TABLE_MAIN } from "../netlink/rtnl.ts";
+
+const ALL: readonly Dirty[] = ["facts", ...KINDS];
+
+/** What the classification needs to know: which devices and networks are ours, and the devices' names by index. */
+export interface Scope {
+  readonly own: () => Pick<Ownership, "links" | "networks">;
+  readonly nameOf: (index: number) => string | undefined;
+}
+
+/** Subscribes to everything that may touch our items, and calls back once after each burst. */
+export function watchKernel(
+  driver: Driver,
+  ownPort: number,
+  scope: Scope,
+  changed: (dirty: ReadonlySet<Dirty>) => void,
+): Disposable {
+  let dirty = new Set<Dirty>();
+  const mark = (kinds: readonly Dirty[]) => kinds.forEach((kind) => dirty.add(kind));
+  return subscribe(driver, Object.values(GROUP), {
+    ignorePort: ownPort,
+    onEvent: (event) => mark(classify(event, scope)),
+    onOverrun: () => mark(ALL),
+    onIdle: () => {
+      if (dirty.size === 0) return;
+      const burst = dirty;
+      dirty = new Set();
+      changed(burst);
+    },
+  });
+}
+
+/** What an event may have changed. */
+export function classify({ type, view, at, length }: Event, { own, nameOf }: Scope): readonly Dirty[] {
+  const ours = (index: number | undefined) => own().links.includes(nameOf(index ?? 0) ?? "");
+  switch (type) {
+    case RTM.NEWLINK:
+    case RTM.DELLINK: {
+      const link = LINK.read(view, at, length);
+      if (link?.family === AF.BRIDGE) return []; // a bridge speaks of its ports
+      return link?.name !== undefined && own().links.includes(link.name) ? ALL : ["facts", "reverse-path", "nexthop", "route"];
+    }
+    case RTM.NEWADDR:
+    case RTM.DELADDR:
+      return ours(ADDRESS.read(view, at, length)?.index)
+        ? ["address", "neighbour", "nexthop", "route"]
+        : ["facts", "nexthop", "route"];
+    case RTM.NEWNEIGH:
+    case RTM.DELNEIGH: {
+      const row = NEIGHBOUR.read(view, at, length);
+      if (row === null || !ours(row.index)) return [];
+      if (row.family === AF.BRIDGE) return ["fdb"];
+      return type === RTM.DELNEIGH || row.state === PERMANENT ? ["neighbour"] : [];
+    }
+    case RTM.NEWROUTE:
+    case RTM.DELROUTE: {
+      const row = ROUTE.read(view, at, length);
+      if (row === null) return [];
+      const dst = row.dst === undefined ? undefined : cidrOf(row.dst, row.dstLength!);
+      const inside = dst !== undefined && own().networks.some(({ network }) => overlaps(network, dst));
+      if (inside || row.protocol === PROTOCOL) return row.table === TABLE_MAIN ? ["route"] : [];
+      return ["facts", "nexthop"];
+    }
+    case RTM.NEWNEXTHOP:
+    case RTM.DELNEXTHOP:
+      return ["nexthop", "route"];
+    case RTM.NEWNETCONF:
+      return ["reverse-path"];
+    default:
+      return [];
+  }
+}

@@ -1,0 +1,181 @@
+/**
+ * The kernel over netlink: the port that the core works with.
+ *
+ * Owns the connection, the table of devices and the grouping of changes into batches. Decides nothing.
+ *
+ * @module
+ */
+
+import type { Driver } from "../../ffi/mod.ts";
+import type { Family, Ip } from "../model/ip.ts";
+import { familyOf } from "../model/ip.ts";
+import { type Change, describe, type Item, type Kind, type Link, rankOf } from "../model/item.ts";
+import type { Dirty, Facts, Kernel, Lookup, Observation, Outcome, Ownership } from "../model/kernel.ts";
+import { AnswerLostError, Connection, NetlinkError, type Request, request } from "../netlink/connection.ts";
+import { AF, NEXTHOP, ROUTE, RTM, TABLE_MAIN } from "../netlink/rtnl.ts";
+import { NoSuchLinkError, requestsFor } from "./apply.ts";
+import { watchKernel } from "./events.ts";
+import { familyNumber, type LinkRow, lookup, readDefaultRoute, readFacts, readLinks } from "./facts.ts";
+import { observe } from "./observe.ts";
+
+/** How a kernel is opened. */
+export interface KernelOptions {
+  /** `false`: use plain routes even where the kernel has nexthop objects. */
+  readonly nexthopObjects?: boolean;
+}
+
+/** Opens the kernel of the network namespace that this process is in. */
+export function openKernel(driver: Driver, options: KernelOptions = {}): Kernel & Disposable {
+  return new NetlinkKernel(driver, options.nexthopObjects ?? true);
+}
+
+class NetlinkKernel implements Kernel, Disposable {
+  readonly nexthopObjects: boolean;
+  readonly #driver: Driver;
+  readonly #connection: Connection;
+  #links: readonly LinkRow[] = [];
+  #indexes: ReadonlyMap<string, number> = new Map();
+  #names: ReadonlyMap<number, string> = new Map();
+
+  constructor(driver: Driver, nexthopObjects: boolean) {
+    this.#driver = driver;
+    this.#connection = new Connection(driver);
+    this.nexthopObjects = nexthopObjects && this.#hasNexthopObjects();
+    this.#readLinks();
+  }
+
+  facts(): Facts {
+    return readFacts(this.#connection, this.#readLinks());
+  }
+
+  defaultRoute(family: Family): string | null {
+    return readDefaultRoute(this.#connection, family, this.#links);
+  }
+
+  lookup(ips: readonly Ip[], own: readonly string[]): ReadonlyMap<Ip, Lookup> {
+    return lookup(this.#connection, ips, this.#links, own);
+  }
+
+  observe(kinds: ReadonlySet<Kind>, own: Ownership): Observation {
+    if (kinds.has("link") || kinds.has("reverse-path")) this.#readLinks();
+    return observe(this.#connection, kinds, own, this.#links, this.nexthopObjects);
+  }
+
+  async apply(changes: readonly Change[]): Promise<readonly Outcome[]> {
+    const outcomes: Outcome[] = [];
+    for (const group of inOrder(changes)) {
+      for (let from = 0; from < group.length; from += this.#connection.batch) {
+        if (outcomes.length > 0) await new Promise((resolve) => setImmediate(resolve)); // events and requests get their turn
+        outcomes.push(...this.#send(group.slice(from, from + this.#connection.batch)));
+      }
+      if (group[0]!.item.kind === "link") this.#readLinks();
+    }
+    return outcomes;
+  }
+
+  watch(own: () => Pick<Ownership, "links" | "networks">, changed: (dirty: ReadonlySet<Dirty>) => void): Disposable {
+    const nameOf = (index: number) => this.#names.get(index);
+    return watchKernel(this.#driver, this.#connection.port, { own, nameOf }, changed);
+  }
+
+  [Symbol.dispose](): void {
+    this.#connection[Symbol.dispose]();
+  }
+
+  #readLinks(): readonly LinkRow[] {
+    this.#links = readLinks(this.#connection);
+    this.#indexes = new Map(this.#links.map((link) => [link.name!, link.index!]));
+    this.#names = new Map(this.#links.map((link) => [link.index!, link.name!]));
+    return this.#links;
+  }
+
+  #hasNexthopObjects(): boolean {
+    try {
+      this.#connection.dump(request(RTM.GETNEXTHOP, 0, NEXTHOP, { family: AF.UNSPEC }), NEXTHOP);
+      return true;
+    } catch (error) {
+      if (error instanceof NetlinkError) return false; // EOPNOTSUPP before Linux 5.3
+      throw error;
+    }
+  }
+
+  #send(changes: readonly Change[]): Outcome[] {
+    const requests: Request[] = [];
+    const spans = changes.map((change) => {
+      try {
+        const made = requestsFor(change, (link) => this.#indexOf(link));
+        requests.push(...made);
+        return made.length;
+      } catch (error) {
+        if (error instanceof NoSuchLinkError) return error;
+        throw error;
+      }
+    });
+    const results = this.#connection.send(requests);
+    let at = 0;
+    return changes.map((change, i) => {
+      const span = spans[i]!;
+      if (span instanceof NoSuchLinkError) {
+        return { change, error: change.op === "drop" ? null : span.message, foreign: false }; // with its device an item is gone
+      }
+      const failed = results.slice(at, at += span).find((result) => result !== null) ?? null;
+      return this.#outcome(change, failed);
+    });
+  }
+
+  #outcome(change: Change, failed: NetlinkError | AnswerLostError | null): Outcome {
+    if (failed === null || (change.op === "drop" && failed instanceof NetlinkError && GONE.has(failed.code))) {
+      return { change, error: null, foreign: false };
+    }
+    const what = `Cannot ${change.op === "put" ? (change.old === null ? "add" : "replace") : "delete"} ${describe(change.item)}`;
+    const exists = failed instanceof NetlinkError && failed.code === "EEXIST";
+    const holder = exists ? this.#holderOf(change.item) : null;
+    return { change, error: `${what}: ${failed.message}${holder === null ? "" : `: ${holder}`}`, foreign: exists };
+  }
+
+  /** Who holds what we wanted to create, in words. */
+  #holderOf(item: Item): string | null {
+    if (item.kind === "route") {
+      const filter = { family: familyNumber(familyOf(item.dst)), table: TABLE_MAIN };
+      const dump = this.#connection.dump(request(RTM.GETROUTE, 0, ROUTE, filter), ROUTE);
+      const row = dump.values.find((row) => row.dst !== undefined && `${row.dst}/${row.dstLength}` === item.dst);
+      return row === undefined
+        ? null
+        : `a route of protocol ${row.protocol} over ${this.#nameOf(row.oif)} is there; remove it with: ip route del ${item.dst}`;
+    }
+    if (item.kind === "link") return this.#otherVxlan(item);
+    return null;
+  }
+
+  /** The kernel allows one vxlan device per VNI, UDP port and family. */
+  #otherVxlan(link: Link): string | null {
+    const other = this.#links.find((row) => row.linkInfo?.data?.id === link.vni && row.linkInfo.data.port === link.port);
+    return other === undefined ? null : `device ${other.name} has VNI ${link.vni} and port ${link.port} already`;
+  }
+
+  #nameOf(index: number | undefined): string {
+    return this.#names.get(index ?? 0) ?? "no device";
+  }
+
+  #indexOf(name: string): number {
+    const index = this.#indexes.get(name);
+    if (index === undefined) throw new NoSuchLinkError(`device ${name} does not exist`);
+    return index;
+  }
+}
+
+/** What the kernel says when there is nothing to delete. */
+const GONE = new Set(["ESRCH", "ENOENT", "ENODEV", "EADDRNOTAVAIL"]);
+
+/** Changes in groups of one rank: puts upward, then drops downward. */
+function inOrder(changes: readonly Change[]): Change[][] {
+  const groups = new Map<number, Change[]>();
+  for (const change of changes) {
+    const rank = rankOf[change.item.kind];
+    const order = change.op === "put" ? rank : 1000 - rank;
+    const group = groups.get(order);
+    if (group === undefined) groups.set(order, [change]);
+    else group.push(change);
+  }
+  return [...groups].sort(([a], [b]) => a - b).map(([, group]) => group);
+}

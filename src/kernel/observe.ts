@@ -1,0 +1,207 @@
+/**
+ * Reads the kernel's tables and returns the items that are ours.
+ *
+ * Owns the rules of ownership (DESIGN.md, Ownership): our own devices and all on them; routes and nexthops by our protocol number
+ * and our networks; what a former flanneld left, by its marks. Only reads.
+ *
+ * @module
+ */
+
+import { type Cidr, cidrOf, contains, type Family, familyOf, ipOf, lengthOf, networkOf } from "../model/ip.ts";
+import { type Item, keyOf, type Kind, type Link, PROTOCOL, type Route } from "../model/item.ts";
+import type { Observation, Ownership } from "../model/kernel.ts";
+import { type Connection, request } from "../netlink/connection.ts";
+import {
+  ADDRESS,
+  AF,
+  NEIGHBOUR,
+  NETCONF,
+  NEXTHOP,
+  type NexthopMessage,
+  ONLINK,
+  PERMANENT,
+  PROTOCOL_BOOT,
+  ROUTE,
+  type RouteMessage,
+  RTM,
+  TABLE_MAIN,
+  UNICAST,
+  UP,
+} from "../netlink/rtnl.ts";
+import { familyNumber, type LinkRow } from "./facts.ts";
+
+/** IPv6 routes without a metric get this one (IP6_RT_PRIO_USER). */
+const IPV6_METRIC = 1024;
+const ALL_DEVICES = -1;
+const STRICT = 1;
+/** IPv6 nexthop ids have this top nibble, which no IPv4 subnet's address has. */
+const IPV6_ID = 0xf;
+
+/** A look at the kernel under way. */
+interface Look {
+  readonly connection: Connection;
+  readonly own: Ownership;
+  readonly links: readonly LinkRow[];
+  readonly names: ReadonlyMap<number, string>;
+  readonly found: (item: Item) => void;
+  readonly foreign: Map<string, string>;
+  /** Notes that a dump was interrupted. */
+  readonly values: <T>(dump: { readonly values: readonly T[]; readonly complete: boolean }) => readonly T[];
+}
+
+/** Reads some kinds of item. Nexthops are known for ours by our routes too, so they are read with them. */
+export function observe(
+  connection: Connection,
+  kinds: ReadonlySet<Kind>,
+  own: Ownership,
+  links: readonly LinkRow[],
+  nexthopObjects: boolean,
+): Observation {
+  const items = new Map<string, Item>();
+  let complete = true;
+  const look: Look = {
+    connection,
+    own,
+    links,
+    names: new Map(links.map((link) => [link.index!, link.name!])),
+    found: (item) => items.set(keyOf(item), item),
+    foreign: new Map(),
+    values: (dump) => {
+      complete &&= dump.complete;
+      return dump.values;
+    },
+  };
+  if (kinds.has("link")) observeLinks(look);
+  if (kinds.has("reverse-path")) observeReversePaths(look);
+  for (const link of links.filter((link) => own.links.includes(link.name!))) {
+    if (kinds.has("address")) observeAddresses(look, link);
+    if (kinds.has("fdb")) observeFdb(look, link);
+    if (kinds.has("neighbour")) observeNeighbours(look, link);
+  }
+  if (kinds.has("route") || kinds.has("nexthop")) {
+    const routes = observeRoutes(look);
+    if (kinds.has("route")) routes.forEach(look.found);
+    if (kinds.has("nexthop") && nexthopObjects) observeNexthops(look, routes);
+  }
+  return { items, foreign: look.foreign, complete };
+}
+
+function observeLinks({ own, links, found, foreign }: Look): void {
+  for (const link of links) {
+    if (!own.links.includes(link.name!)) continue;
+    const kind = link.linkInfo?.kind ?? "";
+    const data = link.linkInfo?.data;
+    if (kind === "vxlan" && data !== undefined) {
+      found(
+        {
+          kind: "link",
+          name: link.name!,
+          type: "vxlan",
+          vni: data.id ?? 0,
+          port: data.port ?? 0,
+          local: data.local ?? data.local6 ?? ipOf(0n, 4),
+          mac: link.address!,
+          mtu: link.mtu!,
+          learning: data.learning === 1,
+          gbp: data.gbp === true,
+          ...((link.flags! & UP) === 0 && { down: true }),
+        } satisfies Link,
+      );
+    } else foreign.set(`link ${link.name}`, `a device of kind ${kind || "hardware"} has this name`);
+  }
+}
+
+/** The kernel applies the larger of a device's own setting and that of `all`. */
+function observeReversePaths({ connection, own, links, found, values }: Look): void {
+  const rows = values(connection.dump(request(RTM.GETNETCONF, 0, NETCONF, { family: AF.INET }), NETCONF));
+  const all = rows.find((row) => row.ifindex === ALL_DEVICES)?.rpFilter ?? 0;
+  for (const link of links) {
+    if (!own.reversePath.includes(link.name!)) continue;
+    const setting = rows.find((row) => row.ifindex === link.index)?.rpFilter ?? link.rpFilter ?? 0;
+    if (Math.max(all, setting) !== STRICT) found({ kind: "reverse-path", link: link.name! });
+  }
+}
+
+function observeAddresses({ connection, own, found, values }: Look, link: LinkRow): void {
+  for (const row of values(connection.dump(request(RTM.GETADDR, 0, ADDRESS, { index: link.index }), ADDRESS))) {
+    const ip = row.local ?? row.address;
+    if (ip === undefined || row.index !== link.index || !own.networks.some(({ network }) => contains(network, ip))) continue;
+    found({ kind: "address", link: link.name!, ip, length: row.prefixLength! });
+  }
+}
+
+function observeFdb({ connection, found, values }: Look, link: LinkRow): void {
+  const filter = { family: AF.BRIDGE, index: link.index };
+  for (const row of values(connection.dump(request(RTM.GETNEIGH, 0, NEIGHBOUR, filter), NEIGHBOUR))) {
+    if (row.index !== link.index || row.state !== PERMANENT || row.dst === undefined || row.lladdr === undefined) continue;
+    found({ kind: "fdb", link: link.name!, mac: row.lladdr, dst: row.dst });
+  }
+}
+
+function observeNeighbours({ connection, own, found, values }: Look, link: LinkRow): void {
+  for (const family of familiesOf(own)) {
+    const filter = { family: familyNumber(family), ifindex: link.index };
+    for (const row of values(connection.dump(request(RTM.GETNEIGH, 0, NEIGHBOUR, filter), NEIGHBOUR))) {
+      if (row.index !== link.index || row.state !== PERMANENT || row.dst === undefined || row.lladdr === undefined) continue;
+      found({ kind: "neighbour", link: link.name!, ip: row.dst, mac: row.lladdr });
+    }
+  }
+}
+
+function observeRoutes({ connection, own, names, values }: Look): Route[] {
+  return familiesOf(own).flatMap((family) =>
+    [PROTOCOL, PROTOCOL_BOOT].flatMap((protocol) => {
+      const filter = { family: familyNumber(family), table: TABLE_MAIN, protocol };
+      return values(connection.dump(request(RTM.GETROUTE, 0, ROUTE, filter), ROUTE)).flatMap((row) => {
+        if (row.protocol !== protocol || row.table !== TABLE_MAIN) return []; // a kernel that does not filter
+        const route = readRoute(row, own, names);
+        return route === null ? [] : [route];
+      });
+    })
+  );
+}
+
+function readRoute(row: RouteMessage, own: Ownership, names: ReadonlyMap<number, string>): Route | null {
+  const metric = row.family === AF.INET6 ? IPV6_METRIC : 0;
+  if (row.type !== UNICAST || row.dst === undefined || row.tos !== 0 || (row.priority ?? 0) !== metric) return null;
+  const dst = cidrOf(row.dst, row.dstLength!);
+  if (!own.networks.some((range) => isSubnetOf(dst, range))) return null;
+  const src = row.prefSrc ?? null;
+  const adopted = row.protocol === PROTOCOL_BOOT && { adopted: true as const };
+  if (row.nexthopId !== undefined) return { kind: "route", dst, to: row.nexthopId, src, ...adopted };
+  const link = names.get(row.oif ?? 0);
+  if (row.gateway === undefined || link === undefined) return null;
+  return { kind: "route", dst, to: { via: row.gateway, link, onlink: (row.flags! & ONLINK) !== 0 }, src, ...adopted };
+}
+
+function observeNexthops({ connection, own, names, found, foreign, values }: Look, routes: readonly Route[]): void {
+  const used = new Set(routes.map((route) => route.to));
+  const rows = values(connection.dump(request(RTM.GETNEXTHOP, 0, NEXTHOP, { family: AF.UNSPEC }), NEXTHOP));
+  for (const row of rows) {
+    const link = names.get(row.oif ?? 0);
+    const ours = row.protocol === PROTOCOL && row.id !== undefined && row.gateway !== undefined && link !== undefined &&
+      (own.nexthops.has(row.id) || used.has(row.id) || own.links.includes(link) || isSubnetId(row, own));
+    if (ours) {
+      const hop = { via: row.gateway!, link: link!, onlink: (row.flags! & ONLINK) !== 0 };
+      found({ kind: "nexthop", id: row.id!, hop });
+    } else foreign.set(`nexthop ${row.id}`, `nexthop ${row.id} belongs to protocol ${row.protocol}${link ? ` on ${link}` : ""}`);
+  }
+}
+
+/** Whether a prefix is what a lease of the network can hold. */
+function isSubnetOf(prefix: Cidr, { network, length }: Ownership["networks"][number]): boolean {
+  return contains(network, prefix) && (length === null ? prefix !== network : lengthOf(prefix) === length);
+}
+
+/** An IPv4 nexthop's id is the address of a subnet inside our network; an IPv6 id says nothing by itself. */
+function isSubnetId(row: NexthopMessage, own: Ownership): boolean {
+  if (row.id! >>> 28 === IPV6_ID) return false;
+  const ip = ipOf(BigInt(row.id!), 4);
+  return own.networks.some(({ network, length }) =>
+    contains(network, ip) && (length === null || networkOf(cidrOf(ip, length)) === ip)
+  );
+}
+
+function familiesOf(own: Ownership): Family[] {
+  return [...new Set(own.networks.map(({ network }) => familyOf(network)))];
+}
