@@ -1,0 +1,98 @@
+/**
+ * GC and STATUS: the commands about a whole network.
+ *
+ * @module
+ */
+
+import { type Call, delegateOf, parseState } from "./attachment.ts";
+import { callDelegate } from "./delegate.ts";
+import { delegateConf } from "./delegate_conf.ts";
+import { type Attachment, CniError, CODE } from "./protocol.ts";
+import { type Known, listState, removeState } from "./state.ts";
+import { readSubnetFile } from "./subnet_file.ts";
+
+/** The interface that a file of flannel's plugin stands for: the one that every Kubernetes runtime uses. */
+const USUAL_INTERFACE = "eth0";
+
+/**
+ * Detaches all containers of the network that the runtime does not name any more, then lets the delegate do the same.
+ *
+ * @throws {CniError} If something could not be removed; everything else was.
+ */
+export async function collectGarbage(call: Call): Promise<void> {
+  const { conf } = call;
+  const valid = conf.validAttachments;
+  if (valid === null) {
+    // Taking that for an empty list would detach every container of the node.
+    throw new CniError(CODE.invalidConfig, 'Network configuration: "cni.dev/valid-attachments" is missing, which GC needs');
+  }
+  const errors: string[] = [];
+  for (const known of listState(conf.dataDir)) {
+    if (isValid(known, valid)) continue;
+    await noting(errors, () => detach(call, known));
+  }
+  await noting(errors, () => forwardGarbageCollection(call, valid));
+  if (errors.length > 0) throw new CniError(CODE.delegateFailed, `GC could not remove everything: ${errors.join("; ")}`);
+}
+
+function isValid(known: Known, valid: readonly Attachment[]): boolean {
+  return valid.some(({ containerId, ifname }) => {
+    return containerId === known.containerId && (known.ifname === null || ifname === known.ifname);
+  });
+}
+
+async function detach(call: Call, { containerId, ifname, text }: Known): Promise<void> {
+  const stored = parseState(text);
+  if (stored?.name !== call.conf.name) return;
+  const attachment = { containerId, ifname: ifname ?? USUAL_INTERFACE };
+  const env = { ...call.io.env, CNI_CONTAINERID: containerId, CNI_IFNAME: attachment.ifname, CNI_NETNS: "" };
+  const delegate = delegateOf({ ...call, io: { ...call.io, env } }, stored.type);
+  await callDelegate(delegate, "DEL", stored);
+  removeState(call.conf.dataDir, attachment);
+}
+
+/** A delegate that is older than GC has nothing to collect that its DEL did not. */
+async function forwardGarbageCollection(call: Call, valid: readonly Attachment[]): Promise<void> {
+  const conf = delegateConf(call.conf, readSubnetFile(call.conf.subnetFile));
+  const attachments = valid.map(({ containerId, ifname }) => ({ containerID: containerId, ifname }));
+  try {
+    await callDelegate(delegateOf(call, conf.type), "GC", { ...conf, "cni.dev/valid-attachments": attachments });
+  } catch (error) {
+    const code = error instanceof CniError ? error.code : 0;
+    if (code !== CODE.incompatibleVersion && code !== CODE.invalidEnvironment) throw error;
+  }
+}
+
+async function noting(errors: string[], action: () => Promise<void>): Promise<void> {
+  try {
+    await action();
+  } catch (error) {
+    errors.push((error as Error).message);
+  }
+}
+
+/**
+ * Says whether ADD can be served: the node has a subnet, and the delegate is there and ready.
+ *
+ * @throws {CniError} If not, with the reason.
+ */
+export async function status(call: Call): Promise<void> {
+  try {
+    const conf = delegateConf(call.conf, readSubnetFile(call.conf.subnetFile));
+    await callDelegate(delegateOf(call, conf.type), "STATUS", conf);
+  } catch (error) {
+    if (!(error instanceof CniError) || error.code === CODE.unavailable || error.code === CODE.limitedConnectivity) throw error;
+    throw new CniError(unavailableCode(call), `Containers can not be attached: ${error.message}`, error.details);
+  }
+}
+
+/** Without a subnet nobody looks after the routes of the containers that are there. */
+function unavailableCode(call: Call): number {
+  try {
+    readSubnetFile(call.conf.subnetFile);
+    return CODE.unavailable;
+  } catch {
+    const ours = listState(call.conf.dataDir).some(({ text }) => parseState(text)?.name === call.conf.name);
+    return ours ? CODE.limitedConnectivity : CODE.unavailable;
+  }
+}
