@@ -52,6 +52,8 @@ export interface TrafficState {
   readonly held: Firewall["name"] | null;
   /** All wanted rules were there when last looked. */
   readonly inPlace: boolean;
+  /** Rules of another mode and of a former flanneld are gone. */
+  readonly clean: boolean;
   /** What is wrong now; `null` if nothing is. */
   readonly lastError: string | null;
   /** How often rules that had been in place were found changed, and were put right. */
@@ -63,7 +65,7 @@ export interface TrafficState {
 /** Where the kernel tells of changes, everything is read as seldom as this, in resync periods. */
 const TOLD_PERIODS = 60;
 /** So many writes within {@linkcode FIGHT_WINDOW} are made at once; before each further one passes twice as long. */
-const FREE_WRITES = 6;
+const FREE_WRITES = 20;
 const FIGHT_WINDOW = 60_000;
 const FIRST_WAIT = 500;
 /** While somebody fights us, we look no more often than this. */
@@ -77,8 +79,7 @@ interface Job {
   firewall: Firewall | null;
   /** The rules were in place once: what differs from then on was changed by somebody. */
   settled: boolean;
-  /** Former rules are gone. */
-  cleaned: boolean;
+  clean: boolean;
 }
 
 /**
@@ -94,7 +95,7 @@ export class TrafficManager {
   readonly #ports: TrafficPorts;
   readonly #unsubscribe: () => void;
   #job: Job | null = null;
-  #state: TrafficState = { held: null, inPlace: false, lastError: null, repairs: 0, lastRepair: null };
+  #state: TrafficState = { held: null, inPlace: false, clean: false, lastError: null, repairs: 0, lastRepair: null };
   #running: Promise<void> | null = null;
   #again = false;
   #closed = false;
@@ -121,9 +122,9 @@ export class TrafficManager {
     const before = this.#job?.intent;
     // What we kept until now must not be taken for another agent's.
     const former = before === undefined ? intent.former : [...intent.former, ...before.ranges, ...before.former];
-    this.#job = { intent: { ...intent, former: distinct(former) }, firewall: null, settled: false, cleaned: false };
+    this.#job = { intent: { ...intent, former: distinct(former) }, firewall: null, settled: false, clean: false };
     this.#writes = [];
-    this.#set({ held: null, inPlace: false, lastError: null });
+    this.#set({ held: null, inPlace: false, clean: false, lastError: null });
     this.#look();
   }
 
@@ -170,7 +171,7 @@ export class TrafficManager {
   #period(): number {
     const job = this.#job;
     const resync = Math.max(1, job?.intent.resync ?? 1) * 1000;
-    if (this.#failures > 0) return Math.max(this.#pause(), Math.min(FIRST_RETRY * 2 ** (this.#failures - 1), LONGEST_RETRY));
+    if (this.#failures > 0) return this.#pause() || Math.min(FIRST_RETRY * 2 ** (this.#failures - 1), LONGEST_RETRY);
     if (job === null || job.firewall === null) return Infinity;
     return job.firewall.tells && this.#ports.onRulesetChange !== null ? resync * TOLD_PERIODS : resync;
   }
@@ -187,9 +188,9 @@ export class TrafficManager {
     try {
       if (wantsRules(job.intent)) await this.#ensure(job);
       this.#setFor(job, { inPlace: true });
-      if (!job.cleaned) await this.#clean(job);
+      if (!job.clean) await this.#clean(job);
       this.#failures = 0;
-      this.#setFor(job, { lastError: null });
+      this.#setFor(job, { clean: true, lastError: null });
     } catch (error) {
       this.#failures++;
       this.#setFor(job, { lastError: error instanceof Error ? error.message : String(error) });
@@ -234,7 +235,7 @@ export class TrafficManager {
     const { run } = this.#ports;
     const { ranges, former } = job.intent;
     await perform(run, await (job.firewall?.leftovers() ?? everythingOfOurs(run, [...ranges, ...former])));
-    job.cleaned = true;
+    job.clean = true;
   }
 
   /** Changes the state, unless another intent has come meanwhile. */

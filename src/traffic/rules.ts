@@ -172,20 +172,17 @@ export function targetRules(
   wanted: readonly Rule[],
   own: readonly Cidr[],
 ): readonly Rule[] {
-  const others = otherAgents(purpose, observed, own);
-  if (others.length === 0 || wanted.length > 0) return [...wanted, ...others];
-  return purpose === "masquerade" ? [MARKED, ...others] : others;
-}
-
-/** The rules in a chain that another agent made for its own network. */
-function otherAgents(purpose: Purpose, observed: readonly (Rule | null)[], own: readonly Cidr[]): Rule[] {
-  const found: Rule[] = [];
+  const others: Rule[] = [];
+  const rest: (Rule | null)[] = [];
   for (let i = 0; i < observed.length;) {
     const block = blockAt(purpose, observed, i, own);
-    found.push(...block);
+    others.push(...block);
+    if (block.length === 0) rest.push(observed[i]!);
     i += Math.max(1, block.length);
   }
-  return found;
+  const mine = wanted.length > 0 || others.length === 0 || purpose === "forward" ? wanted : [MARKED];
+  // In whichever order the agents came: else each would put its own rules first, for ever.
+  return sameRules(rest, mine) ? observed as readonly Rule[] : [...mine, ...others];
 }
 
 /** The complete rules of one other agent that begin at an index, or nothing. */

@@ -18,17 +18,12 @@ const MAX_OUTPUT = 128 * 1024 * 1024;
  * A runner of commands.
  *
  * @param env Their environment; PATH says where programs are looked for.
- * @param prefix Put before every command, for example `nsenter` and its arguments.
  * @param limit Milliseconds after which a command is killed.
  */
-export function commandRunner(
-  env: Readonly<Record<string, string | undefined>>,
-  prefix: readonly string[] = [],
-  limit: number = LIMIT_MS,
-): Run {
+export function commandRunner(env: Readonly<Record<string, string | undefined>>, limit: number = LIMIT_MS): Run {
   return (argv, stdin) =>
     new Promise<CommandResult | null>((resolve, reject) => {
-      const [file, ...args] = [...prefix, ...argv] as [string, ...string[]];
+      const [file, ...args] = argv as [string, ...string[]];
       const options = { env: { ...env }, timeout: limit, killSignal: "SIGKILL", maxBuffer: MAX_OUTPUT } as const;
       const child = execFile(file, args, options, (error, stdout, stderr) => {
         if (error === null) return resolve({ status: 0, stdout, stderr });
