@@ -6,6 +6,7 @@
 
 export { BACKEND_API, defineBackend } from "./model/backend.ts";
 export type { Backend, NodeSide, Peer, PeerPlan, Schema, SchemaResult } from "./model/backend.ts";
+export { foldKeys } from "./model/fold_keys.ts";
 export { linkLocalOf, networkOf, parseCidr, parseIp, parseMac } from "./model/ip.ts";
 export { isUnicastMac } from "./model/ip.ts";
 export type { Cidr, Family, Ip, Mac } from "./model/ip.ts";

@@ -83,7 +83,7 @@ function unexpected(program: string, arg: string): UsageError {
     );
   }
   return new UsageError(
-    `Cannot use the argument ${quote(arg)}: after a flag that is true or false its value follows "=", as in --ip-masq=false`,
+    `Cannot use the argument ${quote(arg)}: only flags can stand here, and true or false only behind "=", as in --ip-masq=false`,
   );
 }
 

@@ -30,7 +30,7 @@ const DEEPEST = 100;
  * import assert from "node:assert/strict";
  *
  * assert.deepEqual(splitObject('{"a": [1, 2.0]}'), [{ key: "a", text: "[1, 2.0]" }]);
- * assert.throws(() => splitObject('{"a":\n 01}'), /^SyntaxError: line 2, column 3: /);
+ * assert.throws(() => splitObject('{"a":\n 01}'), /^SyntaxError: line 2, column 2: /);
  * ```
  */
 export function splitObject(text: string): readonly Member[] {
@@ -73,7 +73,8 @@ class Scanner {
       this.skipSpace();
       if (!this.#take(/:/y)) this.fail('":"');
       this.skipSpace();
-      onMember?.(key, this.#from(() => this.#skipValue(depth)));
+      const value = this.#from(() => this.#skipValue(depth));
+      onMember?.(key, value);
     });
   }
 

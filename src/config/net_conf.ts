@@ -142,8 +142,10 @@ function toRange(keyPrefix: "" | "IPv6", network: Cidr | undefined, wish: Wish |
   throw new SyntaxError(`"${keyPrefix}${allocation.about}" is ${allocation.value}: expected ${allocation.expected}`);
 }
 
-function sayUnknown(key: string): string {
-  return `Key ${quote(key)} of the network configuration is not known; the nearest is "${nearest(key, KEYS).name}"`;
+function sayUnknown(written: string): string {
+  const { name, unlikeness } = nearest(written.toLowerCase(), KEYS.map((key) => key.toLowerCase()));
+  const meant = KEYS.find((key) => key.toLowerCase() === name);
+  return `Key ${quote(written)} of the network configuration is not known${unlikeness <= 0.5 ? `; the nearest is "${meant}"` : ""}`;
 }
 
 /** Keys that do nothing because of others. */
