@@ -8,11 +8,10 @@
  * @module
  */
 
-import type { Driver } from "../../ffi/mod.ts";
 import { cidrOf, overlaps } from "../model/ip.ts";
 import { KINDS, PROTOCOL } from "../model/item.ts";
 import type { Dirty, Ownership } from "../model/kernel.ts";
-import { type Event, subscribe } from "../netlink/connection.ts";
+import { type Driver, type Event, subscribe } from "../netlink/connection.ts";
 import { ADDRESS, AF, GROUP, LINK, NEIGHBOUR, PERMANENT, ROUTE, RTM, TABLE_MAIN } from "../netlink/rtnl.ts";
 
 const ALL: readonly Dirty[] = ["facts", ...KINDS];

@@ -6,12 +6,11 @@
  * @module
  */
 
-import type { Driver } from "../../ffi/mod.ts";
 import type { Family, Ip } from "../model/ip.ts";
 import { familyOf } from "../model/ip.ts";
 import { type Change, describe, type Item, type Kind, type Link, rankOf } from "../model/item.ts";
 import type { Dirty, Facts, Kernel, Lookup, Observation, Outcome, Ownership } from "../model/kernel.ts";
-import { AnswerLostError, Connection, NetlinkError, type Request, request } from "../netlink/connection.ts";
+import { AnswerLostError, Connection, type Driver, NetlinkError, type Request, request } from "../netlink/connection.ts";
 import { AF, NEXTHOP, ROUTE, RTM, TABLE_MAIN } from "../netlink/rtnl.ts";
 import { NoSuchLinkError, requestsFor } from "./apply.ts";
 import { watchKernel } from "./events.ts";

@@ -12,6 +12,8 @@ import { constants } from "node:os";
 import type { Driver, NetlinkSocket } from "../../ffi/mod.ts";
 import { type Attributes, eachAttribute, type Fields, type Message, type Of, text, Writer } from "./schema.ts";
 
+export type { Driver };
+
 /** Flags of a request (NLM_F_*). */
 export const FLAG = {
   REQUEST: 1,

@@ -1,0 +1,124 @@
+/**
+ * This node, as backends see it: one side per family, made of settings, facts and the lease.
+ *
+ * @module
+ */
+
+import type { Backend, NodeSide } from "../model/backend.ts";
+import { contains, type Family, familyOf, type Ip, type Mac } from "../model/ip.ts";
+import type { Endpoint, Lease, Network } from "../model/lease.ts";
+import { endpointOf } from "../model/lease.ts";
+import type { Facts, Ownership } from "../model/kernel.ts";
+import type { External } from "./external.ts";
+import type { Way } from "./ways.ts";
+
+/** What a side is made of, besides the family. */
+export interface NodeInput {
+  readonly network: Network;
+  readonly backend: Backend;
+  readonly options: unknown;
+  readonly external: External;
+  /** What is believed of addresses; read at every question. */
+  readonly ways: () => ReadonlyMap<Ip, Way>;
+  readonly macs: Macs;
+}
+
+/** The MAC addresses of our devices; once chosen, one stays while the agent runs. */
+export class Macs {
+  readonly #chosen = new Map<string, Mac>();
+  readonly #random: () => Mac;
+  #facts: Facts = { links: [], addresses: [] };
+  #before: Lease | null = null;
+
+  constructor(random: () => Mac) {
+    this.#random = random;
+  }
+
+  /** Tells which devices there are, and what lease this node had before. */
+  know(facts: Facts, before: Lease | null): void {
+    this.#facts = facts;
+    this.#before = before ?? this.#before;
+  }
+
+  /** See {@linkcode NodeSide.macFor}. */
+  macFor(family: Family, link: string, before?: (data: unknown) => string | undefined): Mac {
+    const chosen = this.#chosen.get(link) ?? this.#existing(link) ?? this.#earlier(family, before) ?? this.#random();
+    this.#chosen.set(link, chosen);
+    return chosen;
+  }
+
+  #existing(link: string): Mac | undefined {
+    return this.#facts.links.find(({ name, kind }) => name === link && kind === "vxlan")?.mac ?? undefined;
+  }
+
+  #earlier(family: Family, before?: (data: unknown) => string | undefined): Mac | undefined {
+    const endpoint = this.#before === null ? undefined : endpointOf(this.#before, family);
+    return endpoint === undefined ? undefined : before?.(endpoint.data) as Mac | undefined;
+  }
+}
+
+/** The families of a network, IPv4 first. */
+export function familiesOf(network: Network): Family[] {
+  return network.ranges.map(({ network }) => familyOf(network));
+}
+
+/** The MTU for pods. */
+export function podMtu({ network, backend, options, external }: NodeInput): number {
+  return backend.mtu(external.link.mtu, familiesOf(network), options);
+}
+
+/** This node's sides before it has a subnet. */
+function openSides(input: NodeInput): Omit<NodeSide, "subnet">[] {
+  const { network, external, ways, macs } = input;
+  return network.ranges.map((range) => {
+    const family = familyOf(range.network);
+    return {
+      family,
+      network: range.network,
+      link: external.link.name,
+      address: external.addresses.get(family)!,
+      mtu: podMtu(input),
+      onLink: (ip) => ways().get(ip)?.link ?? null,
+      macFor: (link, before) => macs.macFor(family, link, before),
+    };
+  });
+}
+
+/** This node's sides with the subnets of its lease. */
+export function sidesOf(input: NodeInput, lease: Lease): NodeSide[] {
+  return openSides(input).flatMap((side) => {
+    const endpoint = endpointOf(lease, side.family);
+    return endpoint === undefined ? [] : [{ ...side, subnet: endpoint.subnet }];
+  });
+}
+
+/** What this node publishes. */
+export function published(input: NodeInput, publicIps: readonly Ip[]): Omit<Endpoint, "subnet">[] {
+  return openSides(input).map((side) => ({
+    publicIp: publicIps.find((ip) => familyOf(ip) === side.family) ?? side.address,
+    data: input.backend.publish(side, input.options),
+  }));
+}
+
+const FLANNEL_DEVICE = /^flannel(-v6)?\.\d+$/;
+
+/**
+ * How items are known for this node's: on the devices of the backend, and on flannel devices that hold an address of our networks,
+ * which another backend, a former agent or flanneld left.
+ */
+export function ownershipOf(
+  { network, backend, options, external }: NodeInput,
+  facts: Facts,
+  nexthops: ReadonlySet<number>,
+  former: Ownership["networks"],
+): Ownership {
+  const networks = [
+    ...network.ranges.map((range) => ({ network: range.network, length: range.allocation?.length ?? null })),
+    ...former,
+  ];
+  const left = facts.addresses.filter(({ link, ip }) =>
+    FLANNEL_DEVICE.test(link) && networks.some(({ network }) => contains(network, ip))
+  );
+  const links = [...new Set([...backend.links(options), ...left.map(({ link }) => link)])];
+  return { links, networks, nexthops, reversePath: [external.link.name, ...links] };
+}

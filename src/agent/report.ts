@@ -1,0 +1,69 @@
+/**
+ * Puts together what the agent says about itself. Pure.
+ *
+ * @module
+ */
+
+import { familyOf } from "../model/ip.ts";
+import type { Item } from "../model/item.ts";
+import { same } from "../model/item.ts";
+import type { PeerReport, PeerSide } from "../model/report.ts";
+import type { Rejected } from "../reconcile/fold.ts";
+import type { Plan, PlannedSide } from "../reconcile/plan.ts";
+import type { Failure } from "../reconcile/reconciler.ts";
+
+/** Where planned items stand. */
+export interface Standing {
+  readonly observed: ReadonlyMap<string, Item>;
+  readonly failures: ReadonlyMap<string, Failure>;
+}
+
+/** All peers, those that are rejected last. */
+export function reportPeers(plan: Plan, rejected: readonly Rejected[], standing: Standing): PeerReport[] {
+  const planned = plan.peers.map(({ lease, sides }): PeerReport => ({
+    key: lease.key,
+    backendType: lease.backendType,
+    sides: sides.map((side) => reportSide(side, plan, standing)),
+    unreadable: null,
+  }));
+  return [...planned, ...rejected.map(reportRejected)];
+}
+
+function reportSide(side: PlannedSide, { items }: Plan, { observed, failures }: Standing): PeerSide {
+  const { subnet, publicIp, path } = side;
+  const at = (state: PeerSide["state"], reason: string | null): PeerSide => ({ subnet, publicIp, path, state, reason });
+  if (side.state !== "planned") return at(side.state, side.reason);
+  const failure = side.keys.map((key) => failures.get(key)).find((failure) => failure !== undefined);
+  if (failure !== undefined) return at("failed", failure.reason);
+  const missing = side.keys.some((key) => {
+    const found = observed.get(key);
+    return found === undefined || !same(items.get(key)!, found);
+  });
+  return missing ? at("pending", "its items are being put into the kernel") : at("in-sync", side.reason);
+}
+
+function reportRejected({ key, lease, reason }: Rejected): PeerReport {
+  if (lease === null) return { key, backendType: null, sides: [], unreadable: reason };
+  const sides = lease.endpoints
+    .map(({ subnet, publicIp }) => ({ subnet, publicIp, path: "none", state: "rejected" as const, reason }))
+    .sort((a, b) => familyOf(a.subnet) - familyOf(b.subnet));
+  return { key, backendType: lease.backendType, sides, unreadable: null };
+}
+
+/** How many planned items of each kind of standing there are; those of peers that wait for a reason of their own do not count. */
+export function kernelStanding(
+  plan: Plan,
+  { observed, failures }: Standing,
+): { readonly inSync: number; readonly missing: readonly string[] } {
+  const waiting = new Set(
+    plan.peers.flatMap(({ sides }) => sides.filter(({ state }) => state !== "planned").flatMap(({ keys }) => keys)),
+  );
+  let inSync = 0;
+  const missing: string[] = [];
+  for (const [key, item] of plan.items) {
+    const found = observed.get(key);
+    if (found !== undefined && same(item, found)) inSync++;
+    else if (!waiting.has(key)) missing.push(failures.get(key)?.reason ?? key);
+  }
+  return { inSync, missing };
+}

@@ -1,0 +1,37 @@
+/**
+ * The difference between what should be in the kernel and what is: pure.
+ *
+ * @module
+ */
+
+import { type Change, type Item, rankOf, same } from "../model/item.ts";
+
+/**
+ * The changes that turn one set of items into another: puts by rising rank, then drops by falling rank.
+ *
+ * @param desired What should be there.
+ * @param observed What is there, of ours.
+ *
+ * @example Usage
+ * ```ts
+ * import { diff } from "./diff.ts";
+ * import { keyOf, type Item } from "../model/item.ts";
+ * import assert from "node:assert/strict";
+ *
+ * const old: Item = { kind: "reverse-path", link: "eth0" };
+ * const changes = diff(new Map(), new Map([[keyOf(old), old]]));
+ * assert.deepEqual(changes, [{ op: "drop", item: old }]);
+ * ```
+ */
+export function diff(desired: ReadonlyMap<string, Item>, observed: ReadonlyMap<string, Item>): Change[] {
+  const puts: Change[] = [];
+  const drops: Change[] = [];
+  for (const [key, item] of desired) {
+    const old = observed.get(key);
+    if (old === undefined || !same(item, old)) puts.push({ op: "put", item, old: old ?? null });
+  }
+  for (const [key, item] of observed) if (!desired.has(key)) drops.push({ op: "drop", item });
+  puts.sort((a, b) => rankOf[a.item.kind] - rankOf[b.item.kind]);
+  drops.sort((a, b) => rankOf[b.item.kind] - rankOf[a.item.kind]);
+  return [...puts, ...drops];
+}
