@@ -1,3 +1,9 @@
+/**
+ * What readers of a replaced file see, and what is left when replacing fails. Each test has a directory of its own.
+ *
+ * @module
+ */
+
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";

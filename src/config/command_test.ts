@@ -1,3 +1,9 @@
+/**
+ * Command lines and environments, and what they make the executable do or say.
+ *
+ * @module
+ */
+
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import type { Environment } from "./args.ts";

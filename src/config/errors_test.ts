@@ -1,3 +1,9 @@
+/**
+ * Foreign text in messages.
+ *
+ * @module
+ */
+
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { oneLine, quote } from "./errors.ts";

@@ -1,3 +1,9 @@
+/**
+ * Texts that each type of flag allows, and texts that it does not.
+ *
+ * @module
+ */
+
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import type { FlagType } from "./flag.ts";

@@ -1,3 +1,9 @@
+/**
+ * The table of flags against flanneld's, and what is rendered from it.
+ *
+ * @module
+ */
+
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -1,3 +1,9 @@
+/**
+ * Members of JSON objects, places of errors, and the agreement with JSON.parse on random texts.
+ *
+ * @module
+ */
+
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { splitObject } from "./json_object.ts";

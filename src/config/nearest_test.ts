@@ -1,3 +1,9 @@
+/**
+ * Misspelt names and what they were meant to be.
+ *
+ * @module
+ */
+
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { FLAGS } from "./flags.ts";

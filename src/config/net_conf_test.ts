@@ -1,3 +1,9 @@
+/**
+ * Network configurations: flannel's rules as tables, and what is said of wrong ones.
+ *
+ * @module
+ */
+
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { ConfigError } from "./errors.ts";
@@ -286,4 +292,26 @@ test("no text makes anything but a network or a ConfigError of one line", () => 
     }
   }
   assert.ok(good > 500, `only ${good} texts were network configurations`);
+});
+
+test("no change of single characters makes anything else of a good text either", () => {
+  const good =
+    '{"Network":"10.3.0.0/16","SubnetLen":24,"EnableIPv6":true,"IPv6Network":"fc00::/48","Backend":{"Type":"vxlan","VNI":1}}';
+  let seed = 11;
+  const next = (below: number) => (seed = (seed * 48271) % 2147483647) % below;
+  let accepted = 0;
+  for (let i = 0; i < 30_000; i++) {
+    const units = Array.from(good, (char) => char.charCodeAt(0));
+    for (let changes = 1 + next(3); changes > 0; changes--) {
+      units.splice(next(units.length), next(2), next(4) === 0 ? next(0x10000) : next(0x80));
+    }
+    try {
+      parse(String.fromCharCode(...units));
+      accepted++;
+    } catch (error) {
+      assert.ok(error instanceof ConfigError, String(error));
+      assert.match(error.message, /^[^\p{Cc}\u2028\u2029]{1,600}$/u);
+    }
+  }
+  assert.ok(accepted > 300 && accepted < 29_700, `${accepted} texts were accepted`);
 });

@@ -1,3 +1,9 @@
+/**
+ * All the ways in which a secret could be printed.
+ *
+ * @module
+ */
+
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { inspect } from "node:util";

@@ -1,3 +1,9 @@
+/**
+ * subnet.env as flannel writes it, as its CNI plugin reads it and as flanneld reads it.
+ *
+ * @module
+ */
+
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { parseCidr } from "../model/ip.ts";

@@ -1,3 +1,9 @@
+/**
+ * Keys that differ in case, and keys that mean something to JavaScript.
+ *
+ * @module
+ */
+
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { foldKeys } from "./fold_keys.ts";
