@@ -37,14 +37,14 @@ export interface Outcome {
  */
 export async function attempt(argv: readonly string[], options: RunOptions = {}): Promise<Outcome> {
   const { timeout = 30_000 } = options;
-  const child = spawn(argv[0]!, argv.slice(1), { env: { ...process.env, ...options.env }, stdio: "pipe" });
+  const child = spawn(argv[0]!, argv.slice(1), { env: { ...process.env, ...options.env }, stdio: "pipe", detached: true });
   const [stdout, stderr]: [Buffer[], Buffer[]] = [[], []];
   child.stdout.on("data", (chunk: Buffer) => stdout.push(chunk));
   child.stderr.on("data", (chunk: Buffer) => stderr.push(chunk));
   // A program that ends before it has read its input is judged by its exit code.
   child.stdin.on("error", () => {}).end(options.input ?? "");
   let late = false;
-  const timer = setTimeout(() => (late = true, child.kill("SIGKILL")), timeout);
+  const timer = setTimeout(() => (late = true, killGroup(child)), timeout);
   try {
     const code = await ending(child, "close");
     const outcome = { code, stdout: Buffer.concat(stdout).toString(), stderr: Buffer.concat(stderr).toString() };
@@ -82,7 +82,11 @@ export class Daemon implements AsyncDisposable {
   /** Starts a program; `name` is what errors call it. */
   constructor(name: string, argv: readonly string[], log: string, env: Readonly<Record<string, string>> = {}) {
     const output = openSync(log, "a");
-    this.#child = spawn(argv[0]!, argv.slice(1), { env: { ...process.env, ...env }, stdio: ["ignore", output, output] });
+    this.#child = spawn(argv[0]!, argv.slice(1), {
+      env: { ...process.env, ...env },
+      stdio: ["ignore", output, output],
+      detached: true,
+    });
     closeSync(output);
     this.#name = name;
     this.log = log;
@@ -116,13 +120,14 @@ export class Daemon implements AsyncDisposable {
     this.signal(signal);
     const code = await Promise.race([this.exited, sleep(timeout, null, { ref: false })]);
     if (code !== null) return code;
-    this.signal("SIGKILL");
-    await this.exited;
+    await this[Symbol.asyncDispose]();
     throw new Error(`${this.#name} did not end within ${timeout} ms after ${signal}. It said last:\n${this.tail()}`);
   }
 
+  /** Kills it and what it started. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.stop("SIGKILL");
+    killGroup(this.#child);
+    await this.exited.catch(() => {});
   }
 }
 
@@ -162,6 +167,15 @@ export async function until<T>(
     await sleep(every);
   } while (performance.now() < end);
   throw new Error([`Not within ${timeout} ms: ${what}`, last, options.state?.() ?? ""].filter((part) => part !== "").join("\n"));
+}
+
+/** Kills a program that was started as a group of its own, with what it has started: a child would keep the pipes open. */
+function killGroup(child: ChildProcess): void {
+  try {
+    if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+  } catch {
+    // Nobody of the group is left.
+  }
 }
 
 function ending(child: ChildProcess, event: "exit" | "close"): Promise<number> {

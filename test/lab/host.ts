@@ -164,7 +164,7 @@ export class Host implements Place {
 
   /** Kills all that was started here. */
   async killAll(): Promise<void> {
-    await Promise.all([...this.#daemons].map((daemon) => daemon.stop("SIGKILL")));
+    await Promise.all([...this.#daemons].map((daemon) => daemon[Symbol.asyncDispose]()));
   }
 
   #fresh(name: string): string {
