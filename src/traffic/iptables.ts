@@ -33,6 +33,8 @@ export interface Variant {
 /** A variant whose programs are there, and what it holds. */
 export interface Installed {
   readonly variant: Variant;
+  /** The kernel answered its programs. */
+  readonly usable: boolean;
   /** The lines of iptables-save by family and table. A table that is not there was never used. */
   readonly tables: ReadonlyMap<Family, ReadonlyMap<string, readonly string[]>>;
 }
@@ -62,11 +64,14 @@ async function inspect(run: Run, variants: readonly Variant[]): Promise<Installe
   const found: Installed[] = [];
   for (const variant of variants) {
     const tables = new Map<Family, ReadonlyMap<string, readonly string[]>>();
+    let usable = false;
     for (const family of FAMILIES) {
       const result = await run([program(variant, family, "-save")], "");
-      if (result !== null) tables.set(family, tablesOf(result.status === 0 ? result.stdout : ""));
+      if (result === null) continue;
+      usable ||= result.status === 0;
+      tables.set(family, tablesOf(result.status === 0 ? result.stdout : ""));
     }
-    if (tables.size > 0) found.push({ variant, tables });
+    if (tables.size > 0) found.push({ variant, usable, tables });
   }
   return found;
 }
@@ -83,7 +88,7 @@ function tablesOf(text: string): Map<string, string[]> {
 }
 
 /**
- * The variant to use: the one that holds the chains of kube-proxy and kubelet, else ours or a flanneld's, else the one that is used
+ * The variant to use: one that the kernel knows, and of these the one that holds the chains of kube-proxy and kubelet, else ours or a flanneld's, else the one that is used
  * more, else the one that `iptables` stands for.
  *
  * @returns `null` if there is none.
@@ -92,12 +97,13 @@ export async function chooseVariant(run: Run, installed: readonly Installed[]): 
   const standard = installed.length < 2 || (await run(["iptables", "--version"], ""))?.stdout.includes("legacy") !== true
     ? "nft"
     : "legacy";
-  const weights = installed.map(({ variant, tables }) => {
+  const weights = installed.map(({ variant, usable, tables }) => {
     const lines = [...tables.values()].flatMap((byName) => [...byName.values()].flat());
     const count = (test: (line: string) => boolean) => lines.filter(test).length;
     return {
       variant,
       weight: [
+        Number(usable),
         count((line) => line.startsWith(":KUBE-")),
         CHAINS.filter(({ chain }) => hasChain(lines, chain)).length,
         count((line) => line.startsWith("-A ")),

@@ -199,19 +199,22 @@ export class TrafficManager {
 
   async #ensure(job: Job): Promise<void> {
     const firewall = job.firewall ??= await firewallFor(this.#ports.run, job.intent);
+    const by = this.#changedBy; // our own writing will be told of as well
     const steps = await firewall.steps();
     if (steps.length > 0) {
       this.#setFor(job, { held: firewall.name, inPlace: false });
-      await this.#write(firewall, steps);
-      if (job.settled) this.#noteRepair(job, steps);
+      await this.#write(firewall, steps, by === null ? "" : ` (last by ${by})`);
+      if (job.settled) {
+        const lastRepair = namesOf(steps) + (by === null ? "" : `, after a change by ${by}`);
+        this.#setFor(job, { repairs: this.#state.repairs + 1, lastRepair });
+      }
     }
     this.#changedBy = null;
     job.settled = true;
     this.#setFor(job, { held: firewall.name });
   }
 
-  async #write(firewall: Firewall, steps: readonly Step[]): Promise<void> {
-    const by = this.#changedBy === null ? "" : ` (last by ${this.#changedBy})`;
+  async #write(firewall: Firewall, steps: readonly Step[], by: string): Promise<void> {
     const pause = this.#pause();
     if (pause > 0) {
       throw new Error(
@@ -224,11 +227,6 @@ export class TrafficManager {
     const left = await firewall.steps();
     if (left.length === 0) return;
     throw new Error(`Traffic rules in ${firewall.name} are not as they were written just before${by}: could not ${namesOf(left)}`);
-  }
-
-  #noteRepair(job: Job, steps: readonly Step[]): void {
-    const by = this.#changedBy === null ? "" : `, after a change by ${this.#changedBy}`;
-    this.#setFor(job, { repairs: this.#state.repairs + 1, lastRepair: `${namesOf(steps)}${by}` });
   }
 
   async #clean(job: Job): Promise<void> {
