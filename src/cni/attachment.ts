@@ -71,11 +71,8 @@ export async function del(call: Call, attachment: Attachment): Promise<void> {
   const { dataDir } = call.conf;
   const text = readState(dataDir, attachment);
   if (text === null) return;
-  const conf = parseState(text) ?? guessConf(call);
-  if (conf === null) {
-    call.io.stderr(`Cannot read the state of ${attachment.containerId} ${attachment.ifname} in ${dataDir}, nothing was released\n`);
-    return;
-  }
+  // A file that a loss of power left empty says that there was an ADD; what ADD would do now releases the same.
+  const conf = parseState(text) ?? delegateConf(call.conf, readSubnetFile(call.conf.subnetFile));
   await callDelegate(delegateOf(call, conf.type), "DEL", conf);
   removeState(dataDir, attachment);
 }
@@ -124,7 +121,7 @@ function subnetsOf(conf: DelegateConf): string[] {
   return ranges.map((range: unknown) => isObject(range) ? range.subnet : null).filter((subnet) => typeof subnet === "string");
 }
 
-/** A stored configuration; `null` if the file holds none, as after a crash of a node while flannel's plugin wrote it. */
+/** A stored configuration; `null` if the file holds none. */
 export function parseState(text: string): DelegateConf | null {
   try {
     const value: unknown = JSON.parse(text);
@@ -132,12 +129,6 @@ export function parseState(text: string): DelegateConf | null {
   } catch {
     return null;
   }
-}
-
-/** What ADD would call the delegate with now; `null` while the node has no subnet. */
-function guessConf(call: Call): DelegateConf | null {
-  const node = trySubnetFile(call);
-  return node === null ? null : delegateConf(call.conf, node);
 }
 
 function trySubnetFile(call: Call): ReturnType<typeof readSubnetFile> | null {

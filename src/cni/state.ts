@@ -37,7 +37,10 @@ export function readState(dir: string, attachment: Attachment): string | null {
 }
 
 /**
- * Writes an attachment's state; after a crash there is the old one or the new one.
+ * Writes an attachment's state: whoever looks finds the old one or the new one.
+ *
+ * It does not wait for the disk, which takes longer than all the rest. After a loss of power the file may be empty, but it is there if
+ * the address that the delegate then took is still taken; DEL knows what to do with an empty one.
  *
  * @throws {CniError} If that is not possible.
  */
@@ -46,7 +49,7 @@ export function writeState(dir: string, attachment: Attachment, text: string): v
   attempt("write", own, () => {
     fs.mkdirSync(dir, { recursive: true, mode: 0o700 });
     try {
-      writeThrough(draft, text);
+      fs.writeFileSync(draft, text, { mode: 0o600 });
       unlinkForFlannel(dir, attachment);
       fs.renameSync(draft, own);
     } catch (error) {
@@ -96,16 +99,6 @@ export function listState(dir: string): Known[] {
     }
     return found;
   });
-}
-
-function writeThrough(path: string, text: string): void {
-  const file = fs.openSync(path, "w", 0o600);
-  try {
-    fs.writeFileSync(file, text);
-    fs.fsyncSync(file);
-  } finally {
-    fs.closeSync(file);
-  }
 }
 
 function ownPath(dir: string, { containerId, ifname }: Attachment): string {
