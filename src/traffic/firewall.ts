@@ -9,7 +9,8 @@
 
 import type { Cidr } from "../model/ip.ts";
 import type { Run, Step } from "./command.ts";
-import { chooseVariant, installedVariants, IPTABLES_CHAINS, iptablesSteps, leftInIptables } from "./iptables.ts";
+import { IPTABLES_CHAINS, iptablesSteps, leftInIptables } from "./iptables.ts";
+import { chooseVariant, type Installed, installedVariants } from "./iptables_variants.ts";
 import { NFT_TABLES, nftSteps } from "./nftables.ts";
 import type { FamilyRules, Intent, PodRange } from "./rules.ts";
 
@@ -72,13 +73,16 @@ function nftables(run: Run, intent: Intent): Firewall {
 
 async function iptables(run: Run, intent: Intent): Promise<Firewall> {
   const { ranges, own } = ownOf(intent);
-  const variant = await chooseVariant(run, await installedVariants(run));
+  const installed = await installedVariants(run);
+  const variant = await chooseVariant(run, installed);
   if (variant === null) {
     throw new Error(
       `Cannot put traffic rules in place: found none of the programs iptables-nft, iptables-legacy and iptables; ` +
         `install iptables, or set "EnableNFTables": true in the network configuration`,
     );
   }
+  // What was found while choosing serves once: to look again costs seconds where kube-proxy holds tens of thousands of rules.
+  let found: readonly Installed[] | null = installed;
   return {
     name: `iptables-${variant.name}`,
     tells: variant.name === "nft",
@@ -89,10 +93,11 @@ async function iptables(run: Run, intent: Intent): Promise<Firewall> {
         (chain === null ? table === "nat" || table === "filter" : IPTABLES_CHAINS.has(`${table} ${chain}`))
       ),
     steps: () => stepsOf(intent, (wanted) => iptablesSteps(run, variant, wanted, own)),
-    leftovers: async () => [
-      ...leftInIptables(await installedVariants(run), variant, intent.families, ranges),
-      ...await leftInNftables(run, [], own),
-    ],
+    async leftovers() {
+      const latest = found ?? await installedVariants(run);
+      found = null;
+      return [...leftInIptables(latest, variant, intent.families, ranges), ...await leftInNftables(run, [], own)];
+    },
   };
 }
 

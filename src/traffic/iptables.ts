@@ -1,119 +1,20 @@
 /**
- * The rules in iptables: which of its variants to use, reading and writing.
+ * The rules in iptables: reading and writing.
  *
- * A kernel may hold two sets of iptables rules, those of the old interface (legacy) and those of nf_tables; packets meet both. Ours
- * belong where kube-proxy's are. Owns the calls of the programs; the language is iptables_text.ts's affair. Every change is one
- * `iptables-restore --noflush` per table.
+ * Owns the calls of the programs; the language is iptables_text.ts's affair, and which variant to use is iptables_variants.ts's.
+ * Every change is one `iptables-restore --noflush` per table.
  *
  * @module
  */
 
 import type { Cidr, Family } from "../model/ip.ts";
 import { missing, type Run, type Step, succeeded } from "./command.ts";
-import {
-  chainChange,
-  type ChainForm,
-  CHAINS,
-  hasChain,
-  parseSpec,
-  plainRemoval,
-  type SeenChain,
-  seenIn,
-  specsOf,
-} from "./iptables_text.ts";
+import { chainChange, type ChainForm, CHAINS, parseSpec, plainRemoval, type SeenChain, seenIn, specsOf } from "./iptables_text.ts";
+import { type Installed, program, type Variant } from "./iptables_variants.ts";
 import type { FamilyRules, PodRange } from "./rules.ts";
 
-/** One of the two sets of rules, and how the programs for it are called. */
-export interface Variant {
-  readonly name: "nft" | "legacy";
-  /** What follows `iptables` in the names of its programs. */
-  readonly suffix: string;
-}
-
-/** A variant whose programs are there, and what it holds. */
-export interface Installed {
-  readonly variant: Variant;
-  /** The kernel answered its programs. */
-  readonly usable: boolean;
-  /** The lines of iptables-save by family and table. A table that is not there was never used. */
-  readonly tables: ReadonlyMap<Family, ReadonlyMap<string, readonly string[]>>;
-}
-
-const FAMILIES: readonly Family[] = [4, 6];
 /** Seconds to wait for the lock of the old interface. */
 const LOCK_WAIT = "10";
-
-function program(variant: Variant, family: Family, what: "" | "-save" | "-restore"): string {
-  return `${family === 4 ? "iptables" : "ip6tables"}${variant.suffix}${what}`;
-}
-
-/**
- * The variants whose programs are on this machine, with what they hold. Changes nothing: it does not ask the old interface for a
- * table by name, since the kernel would make it then.
- */
-export async function installedVariants(run: Run): Promise<Installed[]> {
-  const named: Variant[] = [{ name: "nft", suffix: "-nft" }, { name: "legacy", suffix: "-legacy" }];
-  const found = await inspect(run, named);
-  if (found.length > 0) return found;
-  const plain = await run(["iptables", "--version"], "");
-  if (plain === null) return [];
-  return await inspect(run, [{ name: plain.stdout.includes("nf_tables") ? "nft" : "legacy", suffix: "" }]);
-}
-
-async function inspect(run: Run, variants: readonly Variant[]): Promise<Installed[]> {
-  const found: Installed[] = [];
-  for (const variant of variants) {
-    const tables = new Map<Family, ReadonlyMap<string, readonly string[]>>();
-    let usable = false;
-    for (const family of FAMILIES) {
-      const result = await run([program(variant, family, "-save")], "");
-      if (result === null) continue;
-      usable ||= result.status === 0;
-      tables.set(family, tablesOf(result.status === 0 ? result.stdout : ""));
-    }
-    if (tables.size > 0) found.push({ variant, usable, tables });
-  }
-  return found;
-}
-
-/** The lines of iptables-save by table. */
-function tablesOf(text: string): Map<string, string[]> {
-  const tables = new Map<string, string[]>();
-  let lines: string[] = [];
-  for (const line of text.split("\n")) {
-    if (line.startsWith("*")) tables.set(line.slice(1), lines = []);
-    else if (line.startsWith(":") || line.startsWith("-")) lines.push(line);
-  }
-  return tables;
-}
-
-/**
- * The variant to use: one that the kernel knows, and of these the one that holds the chains of kube-proxy and kubelet, else ours or a flanneld's, else the one that is used
- * more, else the one that `iptables` stands for.
- *
- * @returns `null` if there is none.
- */
-export async function chooseVariant(run: Run, installed: readonly Installed[]): Promise<Variant | null> {
-  const standard = installed.length < 2 || (await run(["iptables", "--version"], ""))?.stdout.includes("legacy") !== true
-    ? "nft"
-    : "legacy";
-  const weights = installed.map(({ variant, usable, tables }) => {
-    const lines = [...tables.values()].flatMap((byName) => [...byName.values()].flat());
-    const count = (test: (line: string) => boolean) => lines.filter(test).length;
-    return {
-      variant,
-      weight: [
-        Number(usable),
-        count((line) => line.startsWith(":KUBE-")),
-        CHAINS.filter(({ chain }) => hasChain(lines, chain)).length,
-        count((line) => line.startsWith("-A ")),
-        Number(variant.name === standard),
-      ],
-    };
-  });
-  weights.sort((a, b) => a.weight.map((value, i) => b.weight[i]! - value).find((difference) => difference !== 0) ?? 0);
-  return weights[0]?.variant ?? null;
-}
 
 /**
  * What must be done in one family so that the wanted rules are in place, by what the kernel holds now. Does not look for rules that

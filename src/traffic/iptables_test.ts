@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseCidr } from "../model/ip.ts";
 import type { Run } from "./command.ts";
-import { chooseVariant, installedVariants, iptablesSteps, leftInIptables } from "./iptables.ts";
+import { iptablesSteps, leftInIptables } from "./iptables.ts";
+import { chooseVariant, installedVariants } from "./iptables_variants.ts";
 import { intentOf, type PodRange } from "./rules.ts";
 
 const RANGE: PodRange = { network: parseCidr("10.244.0.0/16"), subnet: parseCidr("10.244.1.0/24") };

@@ -68,8 +68,9 @@ const TOLD_PERIODS = 60;
 const FREE_WRITES = 20;
 const FIGHT_WINDOW = 60_000;
 const FIRST_WAIT = 500;
-/** While somebody fights us, we look no more often than this. */
-const LOOK_SPACING = 250;
+/** We look no more often than this, since a look costs some milliseconds; less often while somebody fights us. */
+const LOOK_SPACING = 100;
+const FIGHT_SPACING = 1_000;
 const FIRST_RETRY = 1_000;
 const LONGEST_RETRY = 30_000;
 
@@ -123,7 +124,9 @@ export class TrafficManager {
     // What we kept until now must not be taken for another agent's.
     const former = before === undefined ? intent.former : [...intent.former, ...before.ranges, ...before.former];
     this.#job = { intent: { ...intent, former: distinct(former) }, firewall: null, settled: false, clean: false };
+    this.#failures = 0;
     this.#writes = [];
+    this.#lookedAt = -Infinity;
     this.#set({ held: null, inPlace: false, clean: false, lastError: null });
     this.#look();
   }
@@ -143,14 +146,14 @@ export class TrafficManager {
     this.#look();
   }
 
-  /** Looks now, or once more after the pass that is under way. */
+  /** Looks as soon as may be: now, or once more after the pass that is under way. */
   #look(): void {
     if (this.#closed || this.#job === null) return;
     if (this.#running !== null) {
       this.#again = true;
       return;
     }
-    const wait = this.#pause() > 0 ? this.#lookedAt + LOOK_SPACING - this.#ports.clock.now() : 0;
+    const wait = this.#lookedAt + (this.#pause() > 0 ? FIGHT_SPACING : LOOK_SPACING) - this.#ports.clock.now();
     if (wait > 0) return this.#wakeIn(wait);
     this.#cancelTimer();
     this.#lookedAt = this.#ports.clock.now();
@@ -187,10 +190,9 @@ export class TrafficManager {
   async #pass(job: Job): Promise<void> {
     try {
       if (wantsRules(job.intent)) await this.#ensure(job);
-      this.#setFor(job, { inPlace: true });
       if (!job.clean) await this.#clean(job);
       this.#failures = 0;
-      this.#setFor(job, { clean: true, lastError: null });
+      this.#setFor(job, { inPlace: true, clean: true, lastError: null });
     } catch (error) {
       this.#failures++;
       this.#setFor(job, { lastError: error instanceof Error ? error.message : String(error) });
@@ -230,6 +232,7 @@ export class TrafficManager {
   }
 
   async #clean(job: Job): Promise<void> {
+    this.#setFor(job, { inPlace: true });
     const { run } = this.#ports;
     const { ranges, former } = job.intent;
     await perform(run, await (job.firewall?.leftovers() ?? everythingOfOurs(run, [...ranges, ...former])));
