@@ -33,8 +33,6 @@ export type LinkRow = LinkMessage & { readonly rpFilter: number | undefined };
 const TEMPORARY = 0x01;
 const DEPRECATED = 0x20;
 const PERMANENT_ADDRESS = 0x80;
-/** Ask for the table and say what matched (RTM_F_LOOKUP_TABLE). */
-const LOOKUP_TABLE = 0x1000;
 
 /** Kinds of device behind which another node is never on-link: what they send is encapsulated or goes to one far end. */
 const TUNNELS = new Set([
@@ -133,7 +131,6 @@ export function lookup(
     request(RTM.GETROUTE, 0, ROUTE, {
       family: familyNumber(familyOf(ip)),
       dstLength: familyOf(ip) === 4 ? 32 : 128,
-      flags: LOOKUP_TABLE,
       dst: ip,
     })
   );
