@@ -14,9 +14,9 @@ import { DatabaseSync } from "node:sqlite";
 import type { Lease, LeaseEvent, LeaseRecord, LeaseRequest, LeaseStore } from "../model/lease.ts";
 import { LeaseLostError } from "../model/lease.ts";
 import type { Ip } from "../model/ip.ts";
-import { chooseSubnets } from "./allocate.ts";
+import { chooseSubnets, isLeaseOf } from "./allocate.ts";
 import { changesIn, textOf } from "./file_watch.ts";
-import { isLeaseOf, leaseKey, leaseValue, readLease } from "./lease_value.ts";
+import { leaseKey, leaseRecord, leaseValue } from "./lease_value.ts";
 
 /** How long a lease lasts, in milliseconds; flannel's 24 hours. */
 export const LEASE_TIME = 24 * 3_600_000;
@@ -140,8 +140,18 @@ class EmbeddedStore implements LeaseStore {
   acquire(request: LeaseRequest, signal: AbortSignal): Promise<Lease> {
     return this.#do("take a lease", signal, () =>
       this.#transaction(() => {
-        const { subnets, own, unfit } = chooseSubnets(this.#leases(), request, this.#options.random);
-        if (unfit !== null) this.#db.prepare("DELETE FROM lease WHERE key = ?").run(unfit.key);
+        const ips = request.endpoints.map(({ publicIp }) => publicIp);
+        const leases = this.#leases().map((lease) => ({ lease, subnets: lease.endpoints.map(({ subnet }) => subnet) }));
+        const mine = leases.filter(({ lease }) => isLeaseOf(lease, ips));
+        const subnets = chooseSubnets({
+          ranges: request.network.ranges,
+          own: mine.map(({ subnets }) => subnets),
+          previous: request.previous,
+          taken: leases.filter((it) => !mine.includes(it)).flatMap(({ subnets }) => subnets),
+          random: this.#options.random,
+        });
+        const own = mine.find(({ lease }) => lease.key === leaseKey(subnets))?.lease ?? null;
+        for (const { lease } of mine) this.#db.prepare("DELETE FROM lease WHERE key = ?").run(lease.key);
         const endpoints = subnets.map((subnet, i) => ({ ...request.endpoints[i]!, subnet }));
         const reserved = own !== null && own.expiresAt === null;
         const lease = this.#lease({ key: leaseKey(subnets), backendType: request.backendType, endpoints }, reserved);
@@ -246,7 +256,7 @@ class EmbeddedStore implements LeaseStore {
 const VALID = "(expires IS NULL OR expires > ?)";
 
 function recordOf({ key, value, expires }: Row): LeaseRecord {
-  return readLease(key, value, expires);
+  return leaseRecord(key, value, expires);
 }
 
 function difference(before: ReadonlyMap<string, Row>, now: ReadonlyMap<string, Row>): LeaseEvent | null {
