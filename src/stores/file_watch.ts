@@ -10,6 +10,11 @@ import { basename, dirname } from "node:path";
 
 /** Time for a burst of changes to end, in milliseconds. */
 const BURST = 10;
+/**
+ * After a change it is looked again so much later, in milliseconds: the system tells of a write before the writer has finished (SQLite
+ * commits only after it has synced what it wrote), and a watch starts some time after it was asked for.
+ */
+const AFTERLOOKS = [50, 1000];
 
 /**
  * Yields at once, and then after every burst of changes in some folders.
@@ -26,13 +31,20 @@ export async function* changesIn(
 ): AsyncGenerator<void> {
   let wake = () => {};
   let changed = true;
-  const notice = () => {
+  const look = () => {
     changed = true;
     wake();
   };
+  let later: ReturnType<typeof setTimeout>[] = [];
+  const notice = () => {
+    look();
+    later.forEach(clearTimeout);
+    later = AFTERLOOKS.map((delay) => setTimeout(look, delay));
+  };
   const watchers = [...new Set(folders)].flatMap((folder) => watchFolder(folder, (name) => concerns(name) && notice()));
-  signal.addEventListener("abort", notice);
-  if (alarm !== undefined) alarm.wake = notice;
+  notice();
+  signal.addEventListener("abort", look);
+  if (alarm !== undefined) alarm.wake = look;
   try {
     for (;;) {
       if (!changed) await new Promise<void>((resolve) => wake = resolve);
@@ -42,7 +54,8 @@ export async function* changesIn(
       if (changed) await new Promise((resolve) => setTimeout(resolve, BURST));
     }
   } finally {
-    signal.removeEventListener("abort", notice);
+    signal.removeEventListener("abort", look);
+    later.forEach(clearTimeout);
     watchers.forEach((watcher) => watcher.close());
   }
 }
