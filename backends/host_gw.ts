@@ -19,7 +19,7 @@ export default defineBackend({
   mtu: (external) => external,
   links: () => [],
   publish: () => null,
-  node: (side) => side.family === 4 ? [{ kind: "reverse-path", link: side.link }] : [],
+  node: ({ family, segments }) => family === 4 ? segments.map((link) => ({ kind: "reverse-path", link })) : [],
   peer: ({ subnet, publicIp }, side) => {
     const onLink = side.onLink(publicIp);
     const to = { via: publicIp, link: onLink ?? side.link, onlink: false };

@@ -134,7 +134,7 @@ function addressesAndFilters(side: NodeSide, vni: number): Item[] {
   const address: Item = { kind: "address", link, ip: networkOf(side.subnet), length: side.family === 4 ? 32 : 128 };
   if (side.family === 6) return [address]; // IPv6 has no reverse-path filter of this kind
   // A peer may send directly what we answer through vxlan, or the other way round.
-  return [address, { kind: "reverse-path", link }, { kind: "reverse-path", link: side.link }];
+  return [address, ...[link, ...side.segments].map((link): Item => ({ kind: "reverse-path", link }))];
 }
 
 export default vxlanBackend("vxlan", (options) => options.DirectRouting);

@@ -26,8 +26,8 @@ import type { Backend, NodeSide } from "./model/backend.ts";
 import { foldKeys } from "./model/fold_keys.ts";
 import { type Cidr, familyOf, type Ip, lengthOf } from "./model/ip.ts";
 import { type Change, describe, type Item, keyOf, KINDS, same } from "./model/item.ts";
-import type { Dirty, Facts, Kernel, Ownership } from "./model/kernel.ts";
-import { endpointOf, type LeaseEvent, type LeaseRecord, type LeaseStore, type Network } from "./model/lease.ts";
+import type { Dirty, Facts, Kernel, Lookup, Ownership } from "./model/kernel.ts";
+import { endpointOf, type Lease, type LeaseEvent, type LeaseRecord, type LeaseStore, type Network } from "./model/lease.ts";
 import type { Problem, Report } from "./model/report.ts";
 import { fold, type Rejected } from "./reconcile/fold.ts";
 import { nexthopIds } from "./reconcile/nexthops.ts";
@@ -86,6 +86,9 @@ export class Agent {
   #sides: readonly NodeSide[] = [];
   #sidesKey = "";
   #ways: ReadonlyMap<Ip, Way> = new Map();
+  #segments: readonly string[] = [];
+  /** The kernel's answers for the peers' addresses, as of the last look at the facts. */
+  #lookups: ReadonlyMap<Ip, Lookup> = new Map();
   #records = new Map<string, LeaseRecord>();
   #fullList = false;
   #plan: Plan = { items: new Map(), peers: [] };
@@ -138,7 +141,6 @@ export class Agent {
     }
     agent.#refreshFacts();
     if (agent.#fatal !== null) throw agent.#fatal;
-    const input = agent.#input()!;
     const before = await options.store.previousLease(agent.#publicIps(), signal);
     if (before === null) {
       throw new StartError("This node has no lease yet, so there is nothing to plan with: start the agent first");
@@ -148,7 +150,6 @@ export class Agent {
       break;
     }
     agent.#macs.know(agent.#facts, before);
-    agent.#sides = sidesOf(input, before);
     return agent.#changes(before);
   }
 
@@ -304,18 +305,16 @@ export class Agent {
   async #cycle(): Promise<void> {
     if (this.#setup === null) return;
     if (this.#factsDirty) this.#refreshFacts();
-    const input = this.#input();
     const lease = this.#ownLease.lease;
-    if (input === null || lease === null) return;
-    this.#makeSides(input, lease);
-    await this.#reconcile(input, lease);
+    if (this.#external === null || lease === null) return;
+    await this.#reconcile(this.#setup, lease);
     await this.#writeSubnetEnv();
     this.#timer("audit", AUDIT, () => this.#onKernel(new Set(ALL)));
   }
 
   #input(): NodeInput | null {
     if (this.#setup === null || this.#external === null) return null;
-    return { ...this.#setup, external: this.#external, ways: () => this.#ways, macs: this.#macs };
+    return { ...this.#setup, external: this.#external, segments: this.#segments, ways: () => this.#ways, macs: this.#macs };
   }
 
   #refreshFacts(): void {
@@ -323,6 +322,7 @@ export class Agent {
     this.#factsDirty = false;
     this.#factsReadAt = clock.now();
     this.#facts = kernel.facts();
+    this.#lookups = new Map();
     this.#macs.know(this.#facts, null);
     const chosen = chooseExternal({
       families: familiesOf(this.#setup!.network),
@@ -355,7 +355,7 @@ export class Agent {
   }
 
   /** Sides are made anew only when something in them has changed, since plans are remembered by them. */
-  #makeSides(input: NodeInput, lease: NonNullable<OwnLease["lease"]>): void {
+  #makeSides(input: NodeInput, lease: Lease): void {
     const sides = sidesOf(input, lease);
     const key = JSON.stringify([sides, input.backend.name, input.options]);
     if (key === this.#sidesKey) return;
@@ -363,10 +363,10 @@ export class Agent {
     this.#sidesKey = key;
   }
 
-  async #reconcile(input: NodeInput, lease: NonNullable<OwnLease["lease"]>): Promise<void> {
+  async #reconcile(setup: Setup, lease: Lease): Promise<void> {
     const { clock, log } = this.#o;
     const now = clock.now();
-    this.#prepare(input, lease, now);
+    this.#prepare(setup, lease, now);
     const goal = { items: this.#plan.items, own: this.#own, dropStale: this.#fullList };
     const { changed, retryAt } = await this.#reconciler.reconcile(goal, now);
     this.#kernelProblem = null;
@@ -378,21 +378,18 @@ export class Agent {
   }
 
   /** Folds, looks and plans. */
-  #prepare(input: NodeInput, lease: NonNullable<OwnLease["lease"]>, now: number): void {
-    const { kernel } = this.#o;
-    const devices = input.backend.links(input.options);
+  #prepare({ network, backend, options }: Setup, lease: Lease, now: number): void {
+    const devices = backend.links(options);
     const addresses = this.#facts.addresses.filter(({ link }) => !devices.includes(link)).map(({ ip }) => ip);
-    const { peers, rejected } = fold(this.#records.values(), { network: input.network, own: lease, addresses });
+    const { peers, rejected } = fold(this.#records.values(), { network, own: lease, addresses });
     this.#rejected = rejected;
+    this.#settleWays(peers, devices, now);
+    const input = this.#input()!;
+    this.#makeSides(input, lease);
     const nexthops = new Set(nexthopIds(peers.flatMap(({ endpoints }) => endpoints.map(({ subnet }) => subnet))).values());
     this.#own = ownershipOf(input, this.#facts, nexthops, this.#former);
-    const ips = [...new Set(peers.flatMap(({ endpoints }) => endpoints.map(({ publicIp }) => publicIp)))];
-    const { ways, settlesAt } = settleWays(this.#ways, kernel.lookup(ips, this.#own.links), this.#facts.links, now);
-    this.#ways = ways;
-    if (settlesAt !== null) this.#timer("ways", settlesAt - now, () => this.#poke());
     this.#reconciler.observe(this.#own);
-    const { backend, options } = input;
-    const { nexthopObjects } = kernel;
+    const { nexthopObjects } = this.#o.kernel;
     this.#plan = this.#planner.plan({
       backend,
       options,
@@ -403,9 +400,22 @@ export class Agent {
     });
   }
 
-  #changes(lease: NonNullable<OwnLease["lease"]>): readonly Change[] {
+  /** Believes what the kernel says of the peers' addresses; it is asked again only for new ones, or when facts have changed. */
+  #settleWays(peers: readonly Lease[], devices: readonly string[], now: number): void {
+    const { kernel } = this.#o;
+    const ips = [...new Set(peers.flatMap(({ endpoints }) => endpoints.map(({ publicIp }) => publicIp)))];
+    const fresh = kernel.lookup(ips.filter((ip) => !this.#lookups.has(ip)), devices);
+    this.#lookups = new Map(ips.map((ip) => [ip, fresh.get(ip) ?? this.#lookups.get(ip)!]));
+    const { ways, settlesAt } = settleWays(this.#ways, this.#lookups, this.#facts.links, now);
+    this.#ways = ways;
+    if (settlesAt !== null) this.#timer("ways", settlesAt - now, () => this.#poke());
+    const links = [...[...this.#lookups.values()].map(({ onLink }) => onLink), ...[...ways.values()].map(({ link }) => link)];
+    this.#segments = [...new Set([this.#external!.link.name, ...links.filter((link) => link !== null).sort()])];
+  }
+
+  #changes(lease: Lease): readonly Change[] {
     const now = this.#o.clock.now();
-    this.#prepare(this.#input()!, lease, now);
+    this.#prepare(this.#setup!, lease, now);
     return this.#reconciler.changes({ items: this.#plan.items, own: this.#own, dropStale: true }, now);
   }
 

@@ -18,6 +18,8 @@ export interface NodeInput {
   readonly backend: Backend;
   readonly options: unknown;
   readonly external: External;
+  /** Devices over which peers are on-link, the external one among them. */
+  readonly segments: readonly string[];
   /** What is believed of addresses; read at every question. */
   readonly ways: () => ReadonlyMap<Ip, Way>;
   readonly macs: Macs;
@@ -69,13 +71,14 @@ export function podMtu({ network, backend, options, external }: NodeInput): numb
 
 /** This node's sides before it has a subnet. */
 function openSides(input: NodeInput): Omit<NodeSide, "subnet">[] {
-  const { network, external, ways, macs } = input;
+  const { network, external, segments, ways, macs } = input;
   return network.ranges.map((range) => {
     const family = familyOf(range.network);
     return {
       family,
       network: range.network,
       link: external.link.name,
+      segments,
       address: external.addresses.get(family)!,
       mtu: podMtu(input),
       onLink: (ip) => ways().get(ip)?.link ?? null,
@@ -107,7 +110,7 @@ const FLANNEL_DEVICE = /^flannel(-v6)?\.\d+$/;
  * which another backend, a former agent or flanneld left.
  */
 export function ownershipOf(
-  { network, backend, options, external }: NodeInput,
+  { network, backend, options, segments }: NodeInput,
   facts: Facts,
   nexthops: ReadonlySet<number>,
   former: Ownership["networks"],
@@ -120,5 +123,5 @@ export function ownershipOf(
     FLANNEL_DEVICE.test(link) && networks.some(({ network }) => contains(network, ip))
   );
   const links = [...new Set([...backend.links(options), ...left.map(({ link }) => link)])];
-  return { links, networks, nexthops, reversePath: [external.link.name, ...links] };
+  return { links, networks, nexthops, reversePath: [...segments, ...links] };
 }

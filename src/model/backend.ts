@@ -42,7 +42,9 @@ export interface NodeSide {
   readonly subnet: Cidr;
   /** The device that leads to the other nodes. */
   readonly link: string;
-  /** Our address on that device. */
+  /** All devices over which peers are on-link, or will be soon; `link` is one of them. */
+  readonly segments: readonly string[];
+  /** Our address on `link`. */
   readonly address: Ip;
   /** The MTU for pods, in bytes: what {@linkcode Backend.mtu} answered. */
   readonly mtu: number;
