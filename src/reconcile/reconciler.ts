@@ -28,7 +28,7 @@ export interface Result {
   readonly inSync: number;
   /** Changes made, one line each. */
   readonly changed: readonly string[];
-  /** When to come again for what failed; `null` if nothing did. */
+  /** When to come again, for what failed and for what may go by then; `null` if there is neither. */
   readonly retryAt: number | null;
 }
 
@@ -39,6 +39,13 @@ export interface Goal {
   /** A full list of leases has been read: what is not planned is stale. */
   readonly dropStale: boolean;
 }
+
+/**
+ * What packets under way may still need stays so much longer, in milliseconds: a packet that was routed before a route changed asks for
+ * neighbour and FDB entry after it.
+ */
+const LINGER = 1000;
+const LINGERING: ReadonlySet<Kind> = new Set<Kind>(["link", "address", "fdb", "neighbour"]);
 
 /** Looks and changes in one reconciliation at the most: a fight is not settled by going round. */
 const PASSES = 4;
@@ -51,6 +58,8 @@ export class Reconciler {
   readonly #foreign = new Map<string, string>();
   readonly #failures = new Map<string, Failure>();
   readonly #fights = new Fights();
+  /** Since when something is not needed any more, by key. */
+  readonly #unneeded = new Map<string, number>();
   /** What was in sync after the last reconciliation: to put that again is a repair. */
   #settled: ReadonlyMap<string, Item> = new Map();
   #complete = true;
@@ -99,6 +108,7 @@ export class Reconciler {
    */
   changes(goal: Goal, now: number): Change[] {
     this.#forgetFailures(goal);
+    for (const key of this.#unneeded.keys()) if (goal.items.has(key) || !this.#observed.has(key)) this.#unneeded.delete(key);
     return diff(goal.items, this.#observed).filter((change) =>
       change.op === "drop" ? this.#mayDrop(change, goal, now) : this.#mayPut(change, now)
     );
@@ -143,7 +153,12 @@ export class Reconciler {
   #mayDrop({ item }: Change, { dropStale }: Goal, now: number): boolean {
     // A filter that was made loose stays so: others may need it by now.
     if (!dropStale || !this.#complete || item.kind === "reverse-path") return false;
-    return (this.#failures.get(keyOf(item))?.retryAt ?? 0) <= now;
+    const key = keyOf(item);
+    if (LINGERING.has(item.kind)) {
+      if (!this.#unneeded.has(key)) this.#unneeded.set(key, now);
+      if (now - this.#unneeded.get(key)! < LINGER) return false;
+    }
+    return (this.#failures.get(key)?.retryAt ?? 0) <= now;
   }
 
   #mayPut({ item, ...change }: Change, now: number): boolean {
@@ -203,8 +218,13 @@ export class Reconciler {
       if (found !== undefined && same(item, found)) settled.set(key, item);
     }
     this.#settled = settled;
-    const retries = [...this.#failures.values()].map(({ retryAt }) => retryAt);
+    const retries = [...[...this.#failures.values()].map(({ retryAt }) => retryAt), ...this.#lingering()];
     return { inSync: settled.size, changed, retryAt: retries.length === 0 ? null : Math.min(...retries) };
+  }
+
+  /** When what lingers may go: all at once, after the last. */
+  #lingering(): number[] {
+    return this.#unneeded.size === 0 ? [] : [Math.max(...this.#unneeded.values()) + LINGER];
   }
 }
 

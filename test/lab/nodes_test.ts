@@ -6,6 +6,7 @@
 
 import assert from "node:assert/strict";
 import { labTest } from "./case.ts";
+import { until } from "./command.ts";
 import { Cluster, type Member, subnetOf } from "./cluster.ts";
 
 const DIRECTROUTING = { backend: "directrouting" };
@@ -96,16 +97,22 @@ async function checkDirect(from: Member, to: Member): Promise<void> {
 labTest("an on-link route to a peer that comes and goes changes the way and loses nothing", async () => {
   await using cluster = await Cluster.create({ ipv6: true, rpFilter: 1 }, DIRECTROUTING);
   await attach(cluster, "b1", "A");
+  // IPv6 answers only for addresses of the device that was asked on; IPv4 answers for all.
+  const { node: moved } = cluster.on("b1");
+  await moved.sysctl({ "net/ipv6/conf/eth1/proxy_ndp": 1 });
+  await moved.ip(`neigh add proxy ${moved.address6} dev eth1`);
   await using traffic = await cluster.traffic([["a1", "b1"]]);
   const [a1, b1] = [cluster.on("a1").node, cluster.on("b1").node];
-  const change = async (verb: "add" | "del") => {
-    await a1.ip(`route ${verb} ${b1.address} dev eth0`, `route ${verb} ${b1.address6} dev eth0`);
-    await b1.ip(`route ${verb} ${a1.address} dev eth1`, `route ${verb} ${a1.address6} dev eth1`);
-  };
-  await change("add");
+  // Who looks for strays must be loose before packets take the new way: b1 learns of it first, and forgets it last.
+  const onA1 = (verb: string) => a1.ip(`route ${verb} ${b1.address} dev eth0`, `route ${verb} ${b1.address6} dev eth0`);
+  const onB1 = (verb: string) => b1.ip(`route ${verb} ${a1.address} dev eth1`, `route ${verb} ${a1.address6} dev eth1`);
+  await onB1("add");
+  await until("eth1 is loose", async () => (await b1.exec(["cat", "/proc/sys/net/ipv4/conf/eth1/rp_filter"])) === "2\n");
+  await onA1("add");
   await cluster.way("a1", "b1", "direct");
   await cluster.way("b1", "a1", "direct");
-  await change("del");
+  await onA1("del");
+  await onB1("del");
   await cluster.way("a1", "b1", "vxlan");
   await cluster.way("b1", "a1", "vxlan");
   assert.deepEqual(await traffic.stop(), []);
