@@ -21,10 +21,25 @@ import { spawn } from "./spawn.ts";
 export function cni(limitMs?: number): Promise<number> {
   const io = {
     env: process.env,
-    stdin: () => fs.readFileSync(0, "utf8"),
+    stdin: () => readAll(0),
     stdout: (text: string) => fs.writeFileSync(1, text),
     stderr: (text: string) => fs.writeFileSync(2, text),
     spawn,
   };
   return runCni(io, limitMs);
+}
+
+async function readAll(file: number): Promise<string> {
+  const [chunks, buffer] = [[] as Buffer[], Buffer.alloc(64 * 1024)];
+  for (;;) {
+    try {
+      const count = fs.readSync(file, buffer);
+      if (count === 0) return Buffer.concat(chunks).toString();
+      chunks.push(Buffer.from(buffer.subarray(0, count)));
+    } catch (error) {
+      // The other end of a pipe may have made it one that does not wait.
+      if ((error as { code?: string }).code !== "EAGAIN") throw error;
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
 }

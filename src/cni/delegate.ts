@@ -69,7 +69,7 @@ export async function callDelegate(delegate: Delegate, command: CniCommand, conf
     throw new CniError(said.code, said.msg, typeof said.details === "string" ? said.details : "", said);
   }
   const end = outcome.code === null ? "was killed" : `failed with exit code ${outcome.code}`;
-  const text = outcome.stdout.trim() === "" ? outcome.stderr : outcome.stdout;
+  const text = outcome.stdout.trim() || outcome.stderr.trim();
   throw new CniError(
     CODE.delegateFailed,
     `${command}: ${name} ${end} and gave no error object`,

@@ -33,7 +33,8 @@ const SINCE = { ADD: "0.1.0", DEL: "0.1.0", CHECK: "0.4.0", GC: "1.1.0", STATUS:
  *
  * @param io What the process got and can do.
  * @param limitMs How long a delegate may take, in milliseconds.
- * @returns The exit code: 0, or 1 with an error object on standard output. Never rejects.
+ * @returns The exit code: 0, or 1 with an error object on standard output.
+ * @throws {Error} Only if standard output can not be written.
  */
 export async function runCni(io: CniIo, limitMs: number = LIMIT_MS): Promise<number> {
   let version: string = NEWEST;
