@@ -2,6 +2,7 @@
  * Programs run by the lab: one that is waited for, and one that goes on in the background with its output in a file.
  *
  * Every wait is bounded, and what fails says what it was, what the program said and what was seen last. No shell is involved.
+ * On a slow machine, such as an emulated one, `WEFT_LAB_PATIENCE=10` makes all time-outs ten times as long.
  *
  * @module
  */
@@ -11,6 +12,9 @@ import { closeSync, openSync, readFileSync } from "node:fs";
 import { constants } from "node:os";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
+
+/** By how much all time-outs of the lab are longer than they say. */
+export const PATIENCE = Number(process.env["WEFT_LAB_PATIENCE"] ?? 1);
 
 /** How a program is run. */
 export interface RunOptions {
@@ -36,7 +40,7 @@ export interface Outcome {
  * @throws {Error} If it cannot be started or does not end in time.
  */
 export async function attempt(argv: readonly string[], options: RunOptions = {}): Promise<Outcome> {
-  const { timeout = 30_000 } = options;
+  const timeout = PATIENCE * (options.timeout ?? 30_000);
   const child = spawn(argv[0]!, argv.slice(1), { env: { ...process.env, ...options.env }, stdio: "pipe", detached: true });
   const [stdout, stderr]: [Buffer[], Buffer[]] = [[], []];
   child.stdout.on("data", (chunk: Buffer) => stdout.push(chunk));
@@ -114,9 +118,10 @@ export class Daemon implements AsyncDisposable {
    * Asks it to end and waits.
    *
    * @returns Its exit code.
-   * @throws {Error} If it goes on for longer than `timeout` milliseconds; it is killed then.
+   * @throws {Error} If it goes on for longer than `patience` milliseconds; it is killed then.
    */
-  async stop(signal: NodeJS.Signals = "SIGTERM", timeout = 10_000): Promise<number> {
+  async stop(signal: NodeJS.Signals = "SIGTERM", patience = 10_000): Promise<number> {
+    const timeout = PATIENCE * patience;
     this.signal(signal);
     const code = await Promise.race([this.exited, sleep(timeout, null, { ref: false })]);
     if (code !== null) return code;
@@ -153,7 +158,8 @@ export async function until<T>(
   look: () => T | Promise<T>,
   options: UntilOptions = {},
 ): Promise<NonNullable<Exclude<T, false>>> {
-  const { timeout = 10_000, every = 20 } = options;
+  const { every = 20 } = options;
+  const timeout = PATIENCE * (options.timeout ?? 10_000);
   const end = performance.now() + timeout;
   let last = "";
   do {

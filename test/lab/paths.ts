@@ -7,6 +7,7 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import process from "node:process";
+import { PATIENCE } from "./command.ts";
 
 const ROOT = resolve(import.meta.dirname!, "../..");
 
@@ -25,7 +26,7 @@ export function runtimeCommand(): string[] {
 /** The command that runs a test file under the runtime that runs this one. */
 export function testCommand(): string[] {
   if (underDeno()) return [process.execPath, "test", "-A", "--no-check"];
-  return [process.execPath, "test", "--timeout", String(TEST_TIMEOUT)];
+  return [process.execPath, "test", "--timeout", String(PATIENCE * TEST_TIMEOUT)];
 }
 
 /**
