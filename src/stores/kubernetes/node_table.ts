@@ -1,0 +1,118 @@
+/**
+ * All nodes as this store knows them, and which of them changed since somebody last asked.
+ *
+ * Pure state: the same leases follow from lists, watches and gaps between them. A node's pod subnets are known for as long as it
+ * keeps its uid, because the API server lets nobody change them once they are set; nodes of which they must be read are named in
+ * {@linkcode NodeTable.unresolved}.
+ *
+ * @module
+ */
+
+import type { LeaseEvent, LeaseRecord } from "../../model/lease.ts";
+import { ANNOTATIONS, type Annotations } from "./annotations.ts";
+import type { NodeObject } from "./node.ts";
+import { recordOf } from "./record.ts";
+
+interface Entry {
+  readonly uid: string;
+  /** `null` while nothing is known; empty if none was assigned when they were read. */
+  readonly podCidrs: readonly string[] | null;
+  readonly annotations: Annotations;
+  readonly record: LeaseRecord | null;
+  /** The number of the list that named the node last. */
+  listed: number;
+}
+
+/** The nodes of a cluster. */
+export class NodeTable {
+  readonly #nodes = new Map<string, Entry>();
+  readonly #dirty = new Set<string>();
+  readonly #unresolved = new Set<string>();
+  #list = 0;
+  #complete = false;
+  #snapshotDue = false;
+
+  /** How many nodes there are. */
+  get size(): number {
+    return this.#nodes.size;
+  }
+
+  /** Whether {@linkcode NodeTable.take} has something to say. */
+  get hasNews(): boolean {
+    return this.#snapshotDue || (this.#complete && this.#dirty.size > 0);
+  }
+
+  /** Names of managed nodes whose pod subnets must be read. */
+  get unresolved(): ReadonlySet<string> {
+    return this.#unresolved;
+  }
+
+  /** A node as it is now. */
+  put(node: NodeObject): void {
+    const { name, uid, annotations } = node;
+    const before = this.#nodes.get(name);
+    const podCidrs = node.podCidrs ?? (before?.uid === uid ? before.podCidrs : null);
+    const managed = annotations["kube-subnet-manager"] === "true";
+    const known = podCidrs !== null && podCidrs.length > 0;
+    if (managed && !known && node.podCidrs === null) this.#unresolved.add(name);
+    else this.#unresolved.delete(name);
+    if (before?.uid === uid && sameTexts(before.podCidrs, podCidrs) && sameAnnotations(before.annotations, annotations)) {
+      before.listed = this.#list;
+      return;
+    }
+    // One that was made again keeps its way until its new subnets are read.
+    const record = managed && podCidrs === null ? before?.record ?? null : recordOf({ name, annotations, podCidrs });
+    this.#nodes.set(name, { uid, podCidrs, annotations, record, listed: this.#list });
+    if (record !== (before?.record ?? null)) this.#dirty.add(name);
+  }
+
+  /** What reading a node's pod subnets gave; `null` if there is no such node. One that was made again meanwhile stays unresolved. */
+  resolve(name: string, found: NodeObject | null): void {
+    const entry = this.#nodes.get(name);
+    if (entry === undefined || found?.podCidrs == null || found.uid !== entry.uid) return;
+    this.#unresolved.delete(name);
+    const { annotations } = entry; // those in `found` may be older than what the watch told
+    const { podCidrs } = found;
+    this.#nodes.set(name, { ...entry, podCidrs, record: recordOf({ name, annotations, podCidrs }) });
+    this.#dirty.add(name);
+  }
+
+  /** A node that is gone. */
+  remove(name: string): void {
+    this.#unresolved.delete(name);
+    if (this.#nodes.get(name)?.record) this.#dirty.add(name);
+    this.#nodes.delete(name);
+  }
+
+  /** Begins a complete list: what is not put before {@linkcode NodeTable.endList} is gone. */
+  beginList(): void {
+    this.#list++;
+  }
+
+  /** Ends a complete list; the next news is a snapshot. */
+  endList(): void {
+    for (const [name, { listed }] of this.#nodes) if (listed !== this.#list) this.remove(name);
+    this.#complete = this.#snapshotDue = true;
+  }
+
+  /** What changed since the last call; `null` for nothing. */
+  take(): LeaseEvent | null {
+    if (!this.hasNews) return null;
+    const names = [...this.#dirty];
+    this.#dirty.clear();
+    if (this.#snapshotDue) {
+      this.#snapshotDue = false;
+      return { type: "snapshot", records: [...this.#nodes.values()].flatMap(({ record }) => record ?? []) };
+    }
+    const changed = names.flatMap((name) => this.#nodes.get(name)?.record ?? []);
+    return { type: "changes", changed, removed: names.filter((name) => !this.#nodes.get(name)?.record) };
+  }
+}
+
+function sameTexts(a: readonly string[] | null, b: readonly string[] | null): boolean {
+  return a === b || (a !== null && b !== null && a.length === b.length && a.every((text, i) => text === b[i]));
+}
+
+function sameAnnotations(a: Annotations, b: Annotations): boolean {
+  return ANNOTATIONS.every((name) => a[name] === b[name]);
+}
