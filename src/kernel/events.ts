@@ -12,7 +12,7 @@ import { cidrOf, overlaps } from "../model/ip.ts";
 import { KINDS, PROTOCOL } from "../model/item.ts";
 import type { Dirty, Ownership } from "../model/kernel.ts";
 import { type Driver, type Event, subscribe } from "../netlink/connection.ts";
-import { ADDRESS, AF, GROUP, LINK, NEIGHBOUR, PERMANENT, ROUTE, RTM, TABLE_MAIN } from "../netlink/rtnl.ts";
+import { ADDRESS, AF, GROUP, LINK, NEIGHBOUR, ROUTE, RTM, TABLE_MAIN } from "../netlink/rtnl.ts";
 
 const ALL: readonly Dirty[] = ["facts", ...KINDS];
 
@@ -63,8 +63,7 @@ export function classify({ type, view, at, length }: Event, { own, nameOf }: Sco
     case RTM.DELNEIGH: {
       const row = NEIGHBOUR.read(view, at, length);
       if (row === null || !ours(row.index)) return [];
-      if (row.family === AF.BRIDGE) return ["fdb"];
-      return type === RTM.DELNEIGH || row.state === PERMANENT ? ["neighbour"] : [];
+      return row.family === AF.BRIDGE ? ["fdb"] : ["neighbour"];
     }
     case RTM.NEWROUTE:
     case RTM.DELROUTE: {
