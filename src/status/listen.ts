@@ -21,7 +21,7 @@ import type { Ip } from "../model/ip.ts";
 export interface Limits {
   /** Connections at a time; further ones are closed at once. */
   readonly connections: number;
-  /** For a request's headers, for a whole request, and for a connection on which nothing moves. */
+  /** For a request's headers, for a whole request, and for a connection on which nothing moves (in Bun for a whole answer). */
   readonly patience: number;
   /** How often requests that take too long are looked for. */
   readonly checkEvery: number;
@@ -104,7 +104,7 @@ function createServer(app: Parameters<typeof listen>[0], limits: Limits): Server
   }) as Server; // plain HTTP/1 is what it makes without `createServer`
   server.maxConnections = limits.connections;
   server.maxHeadersCount = 64;
-  server.timeout = limits.patience;
+  server.timeout = limits.patience; // Bun does not start it anew when something is written, so there it bounds the whole answer
   return server;
 }
 
