@@ -368,10 +368,11 @@ export class Agent {
     const now = clock.now();
     this.#prepare(setup, lease, now);
     const goal = { items: this.#plan.items, own: this.#own, dropStale: this.#fullList };
-    const { changed, retryAt } = await this.#reconciler.reconcile(goal, now);
+    const { changed, failed, retryAt } = await this.#reconciler.reconcile(goal, now);
     this.#kernelProblem = null;
     changed.slice(0, 50).forEach((line) => log("info", line));
     if (changed.length > 50) log("info", `and ${changed.length - 50} more changes`);
+    failed.slice(0, 10).forEach((reason) => log("warning", reason));
     if (retryAt !== null) this.#timer("retry", Math.max(retryAt - now, 10), () => this.#poke());
     const standing = { observed: this.#reconciler.observed, failures: this.#reconciler.failures };
     if (this.#fullList && kernelStanding(this.#plan, standing).missing.length === 0) this.#lastSync = now;

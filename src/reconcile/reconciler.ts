@@ -28,6 +28,8 @@ export interface Result {
   readonly inSync: number;
   /** Changes made, one line each. */
   readonly changed: readonly string[];
+  /** What failed for the first time, one line each. */
+  readonly failed: readonly string[];
   /** When to come again, for what failed and for what may go by then; `null` if there is neither. */
   readonly retryAt: number | null;
 }
@@ -121,6 +123,7 @@ export class Reconciler {
    */
   async reconcile(goal: Goal, now: number): Promise<Result> {
     const changed: string[] = [];
+    const known = new Set(this.#failures.keys());
     for (let pass = 0; pass < PASSES; pass++) {
       this.observe(goal.own);
       const changes = this.changes(goal, now);
@@ -128,7 +131,7 @@ export class Reconciler {
       for (const outcome of await this.#kernel.apply(changes)) this.#note(outcome, now, changed);
       if (this.#dirty.size === 0) break;
     }
-    return this.#result(goal, changed);
+    return this.#result(goal, changed, known);
   }
 
   #remember(kinds: ReadonlySet<Kind>, { items, foreign, complete }: Observation): void {
@@ -211,7 +214,7 @@ export class Reconciler {
     this.#failures.set(key, { item, reason, attempts, retryAt: now + pauseAfter(attempts) });
   }
 
-  #result({ items }: Goal, changed: readonly string[]): Result {
+  #result({ items }: Goal, changed: readonly string[], known: ReadonlySet<string>): Result {
     const settled = new Map<string, Item>();
     for (const [key, item] of items) {
       const found = this.#observed.get(key);
@@ -219,7 +222,8 @@ export class Reconciler {
     }
     this.#settled = settled;
     const retries = [...[...this.#failures.values()].map(({ retryAt }) => retryAt), ...this.#lingering()];
-    return { inSync: settled.size, changed, retryAt: retries.length === 0 ? null : Math.min(...retries) };
+    const failed = [...this.#failures].flatMap(([key, { reason }]) => known.has(key) ? [] : [reason]);
+    return { inSync: settled.size, changed, failed, retryAt: retries.length === 0 ? null : Math.min(...retries) };
   }
 
   /** When what lingers may go: all at once, after the last. */

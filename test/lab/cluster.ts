@@ -134,7 +134,8 @@ export async function kernelOf({ node }: Pick<Member, "node">): Promise<string> 
     "cat /proc/sys/net/ipv4/conf/flannel.1/rp_filter /proc/sys/net/ipv4/conf/eth0/rp_filter 2>/dev/null",
   ];
   const text = await node.exec(["sh", "-c", `${commands.join("; ")}; true`]);
-  return text.split("\n").filter((line) => !/veth|pod1|cni0/.test(line)).sort().join("\n");
+  const lines = text.split("\n").filter((line) => !/veth|pod1|cni0/.test(line));
+  return lines.map((line) => line.replace(/^\d+: /, "")).sort().join("\n"); // a device made anew has another number
 }
 
 /** Waits until a node's kernel holds again what it held. */
