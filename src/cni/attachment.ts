@@ -10,7 +10,7 @@
 import { addDelegate, callDelegate, type Delegate, findPlugin } from "./delegate.ts";
 import { canonicalJson, type DelegateConf, delegateConf } from "./delegate_conf.ts";
 import type { CniIo } from "./io.ts";
-import { isObject, type NetConf } from "./netconf.ts";
+import { isObject, type JsonObject, type NetConf } from "./netconf.ts";
 import { type Attachment, CniError, CODE } from "./protocol.ts";
 import { readState, removeState, writeState } from "./state.ts";
 import { readSubnetFile } from "./subnet_file.ts";
@@ -99,7 +99,25 @@ export async function check(call: Call, attachment: Attachment): Promise<void> {
     throw new CniError(CODE.attachmentBroken, `The state of "${attachment.containerId}" in ${dataDir} is not readable`);
   }
   checkSubnet(call, conf);
-  await callDelegate(delegateOf(call, conf.type), "CHECK", { ...conf, cniVersion, prevResult });
+  await callDelegate(delegateOf(call, conf.type), "CHECK", { ...conf, cniVersion, prevResult: withGateways(prevResult) });
+}
+
+/**
+ * Names the gateway of every route: a route without one goes over the gateway of its family's first address (CNI specification, section
+ * 5). Many releases of `bridge` put such routes into the container but do not find them there again.
+ */
+function withGateways(result: JsonObject): JsonObject {
+  const isIpv6 = (text: unknown) => String(text).includes(":");
+  const gateways = (Array.isArray(result.ips) ? result.ips : []).flatMap((ip: unknown) =>
+    isObject(ip) && ip.gateway ? [ip.gateway] : []
+  );
+  if (!Array.isArray(result.routes)) return result;
+  const routes = result.routes.map((route: unknown) => {
+    if (!isObject(route) || route.gw) return route;
+    const gw = gateways.find((gateway) => isIpv6(gateway) === isIpv6(route.dst));
+    return gw === undefined ? route : { ...route, gw };
+  });
+  return { ...result, routes };
 }
 
 /** No other node sends to a pod whose subnet is not this node's any more. While the agent has not written it, nothing is known. */

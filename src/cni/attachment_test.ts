@@ -186,6 +186,20 @@ test("CHECK gives the delegate what ADD gave it, with the previous result", () =
     assert.deepEqual((await bed.run("CHECK", { prevResult })).json, { cniVersion: "1.0.0", code: 99, msg: "gone" });
   }));
 
+test("CHECK names the gateways of the previous result's routes, which bridge looks for", () =>
+  withBed(async (bed) => {
+    await bed.run("ADD");
+    const ips = [{ address: "10.1.17.2/24", gateway: "10.1.17.1" }, { address: "fc00::2/64", gateway: "fc00::1" }, {
+      gateway: "10.9.9.9",
+    }];
+    const routes = [{ dst: "10.1.0.0/16" }, { dst: "fc00::/48" }, { dst: "0.0.0.0/0", gw: "10.1.17.9" }];
+    await bed.run("CHECK", { prevResult: { ips, routes, dns: {} } });
+    const expected = [{ dst: "10.1.0.0/16", gw: "10.1.17.1" }, { dst: "fc00::/48", gw: "fc00::1" }, routes[2]];
+    assert.deepEqual(bed.calls[1]!.conf["prevResult"], { ips, routes: expected, dns: {} });
+    await bed.run("CHECK", { prevResult: { routes, ips: [null, {}] } });
+    assert.deepEqual(bed.calls[2]!.conf["prevResult"], { routes, ips: [null, {}] });
+  }));
+
 test("CHECK fails where nothing is known, and where the subnet is another node's now", () =>
   withBed(async (bed) => {
     const conf = { prevResult: {} };

@@ -58,9 +58,14 @@ async function forwardGarbageCollection(call: Call, valid: readonly Attachment[]
   try {
     await callDelegate(delegateOf(call, conf.type), "GC", { ...conf, "cni.dev/valid-attachments": attachments });
   } catch (error) {
-    const code = error instanceof CniError ? error.code : 0;
-    if (code !== CODE.incompatibleVersion && code !== CODE.invalidEnvironment) throw error;
+    if (!isTooOld(error)) throw error;
   }
+}
+
+/** What plugins say that do not know a command: of its version, of the command, or of what the others need. */
+function isTooOld(error: unknown): boolean {
+  const codes: readonly number[] = [CODE.incompatibleVersion, CODE.invalidEnvironment, CODE.unknownContainer];
+  return error instanceof CniError && error.foreign !== null && codes.includes(error.code);
 }
 
 async function noting(errors: string[], action: () => Promise<void>): Promise<void> {
@@ -82,7 +87,8 @@ export async function status(call: Call): Promise<void> {
     await callDelegate(delegateOf(call, conf.type), "STATUS", conf);
   } catch (error) {
     if (!(error instanceof CniError) || error.code === CODE.unavailable || error.code === CODE.limitedConnectivity) throw error;
-    throw new CniError(unavailableCode(call), `Containers can not be attached: ${error.message}`, error.details);
+    const reason = isTooOld(error) ? `the delegate does not speak CNI ${call.conf.cniVersion} (${error.message})` : error.message;
+    throw new CniError(unavailableCode(call), `Containers can not be attached: ${reason}`, error.details);
   }
 }
 

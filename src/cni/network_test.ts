@@ -82,7 +82,7 @@ test("STATUS says 50, or 51 where containers are on a node without a subnet", ()
     const wrapped = (await bed.run("STATUS", GC)).json;
     assert.deepEqual([wrapped.code, wrapped.msg, wrapped.details], [
       50,
-      "Containers can not be attached: incompatible CNI versions",
+      "Containers can not be attached: the delegate does not speak CNI 1.1.0 (incompatible CNI versions)",
       "d",
     ]);
   }));
