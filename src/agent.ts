@@ -91,7 +91,7 @@ export class Agent {
   #lookups: ReadonlyMap<Ip, Lookup> = new Map();
   #records = new Map<string, LeaseRecord>();
   #fullList = false;
-  #plan: Plan = { items: new Map(), peers: [] };
+  #plan: Plan = { items: new Map(), peers: [], waiting: [] };
   #rejected: readonly Rejected[] = [];
   #own: Ownership = { links: [], networks: [], nexthops: new Set(), reversePath: [] };
   #subnetEnv: string | null = null;
@@ -367,7 +367,7 @@ export class Agent {
     const { clock, log } = this.#o;
     const now = clock.now();
     this.#prepare(setup, lease, now);
-    const goal = { items: this.#plan.items, own: this.#own, dropStale: this.#fullList };
+    const goal = { items: this.#plan.items, own: this.#own, waiting: this.#plan.waiting, dropStale: this.#fullList };
     const { changed, failed, retryAt } = await this.#reconciler.reconcile(goal, now);
     this.#kernelProblem = null;
     changed.slice(0, 50).forEach((line) => log("info", line));
@@ -417,7 +417,7 @@ export class Agent {
   #changes(lease: Lease): readonly Change[] {
     const now = this.#o.clock.now();
     this.#prepare(this.#setup!, lease, now);
-    return this.#reconciler.changes({ items: this.#plan.items, own: this.#own, dropStale: true }, now);
+    return this.#reconciler.changes({ items: this.#plan.items, own: this.#own, waiting: this.#plan.waiting, dropStale: true }, now);
   }
 
   async #writeSubnetEnv(): Promise<void> {

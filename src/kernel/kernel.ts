@@ -30,6 +30,8 @@ export function openKernel(driver: Driver, options: KernelOptions = {}): Kernel 
 
 class NetlinkKernel implements Kernel, Disposable {
   readonly nexthopObjects: boolean;
+  /** Even where none shall be made, those of an earlier run are seen. */
+  readonly #knowsNexthopObjects: boolean;
   readonly #driver: Driver;
   readonly #connection: Connection;
   #links: readonly LinkRow[] = [];
@@ -39,7 +41,8 @@ class NetlinkKernel implements Kernel, Disposable {
   constructor(driver: Driver, nexthopObjects: boolean) {
     this.#driver = driver;
     this.#connection = new Connection(driver);
-    this.nexthopObjects = nexthopObjects && this.#hasNexthopObjects();
+    this.#knowsNexthopObjects = this.#hasNexthopObjects();
+    this.nexthopObjects = nexthopObjects && this.#knowsNexthopObjects;
     this.#readLinks();
   }
 
@@ -57,7 +60,7 @@ class NetlinkKernel implements Kernel, Disposable {
 
   observe(kinds: ReadonlySet<Kind>, own: Ownership): Observation {
     if (kinds.has("link") || kinds.has("reverse-path")) this.#readLinks();
-    return observe(this.#connection, kinds, own, this.#links, this.nexthopObjects);
+    return observe(this.#connection, kinds, own, this.#links, this.#knowsNexthopObjects);
   }
 
   async apply(changes: readonly Change[]): Promise<readonly Outcome[]> {

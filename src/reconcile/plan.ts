@@ -37,6 +37,8 @@ export interface PlannedPeer {
 export interface Plan {
   readonly items: ReadonlyMap<string, Item>;
   readonly peers: readonly PlannedPeer[];
+  /** Subnets of peers for which nothing is planned now, but whose working path stays. */
+  readonly waiting: readonly Cidr[];
 }
 
 /** What goes into a plan. */
@@ -83,7 +85,8 @@ export class Planner {
       return { lease, sides: drafts.map((draft) => settle(draft, lower, items, owners)) };
     });
     this.#known = known;
-    return { items, peers };
+    const waiting = peers.flatMap(({ sides }) => sides.filter(({ state, keys }) => state === "pending" && keys.length === 0));
+    return { items, peers, waiting: waiting.map(({ subnet }) => subnet) };
   }
 
   #draft(lease: Lease, input: PlanInput, known: Map<string, Known>): Known {

@@ -8,10 +8,12 @@
  * @module
  */
 
+import type { Cidr } from "../model/ip.ts";
 import { type Change, describe, type Item, keyOf, type Kind, KINDS, same } from "../model/item.ts";
 import type { Dirty, Kernel, Observation, Outcome, Ownership } from "../model/kernel.ts";
 import { diff } from "./diff.ts";
 import { Fights, pauseAfter } from "./fights.ts";
+import { retained } from "./retain.ts";
 
 /** An item that is not in the kernel as planned. */
 export interface Failure {
@@ -38,6 +40,8 @@ export interface Result {
 export interface Goal {
   readonly items: ReadonlyMap<string, Item>;
   readonly own: Ownership;
+  /** Subnets of peers for which nothing is planned now, but whose working path stays. */
+  readonly waiting: readonly Cidr[];
   /** A full list of leases has been read: what is not planned is stale. */
   readonly dropStale: boolean;
 }
@@ -111,8 +115,9 @@ export class Reconciler {
   changes(goal: Goal, now: number): Change[] {
     this.#forgetFailures(goal);
     for (const key of this.#unneeded.keys()) if (goal.items.has(key) || !this.#observed.has(key)) this.#unneeded.delete(key);
+    const kept = retained(this.#observed, goal.waiting);
     return diff(goal.items, this.#observed).filter((change) =>
-      change.op === "drop" ? this.#mayDrop(change, goal, now) : this.#mayPut(change, now)
+      change.op === "put" ? this.#mayPut(change, now) : !kept.has(keyOf(change.item)) && this.#mayDrop(change, goal, now)
     );
   }
 
