@@ -29,7 +29,8 @@ export function commandRunner(env: Readonly<Record<string, string | undefined>>,
         if (error === null) return resolve({ status: 0, stdout, stderr });
         if (error.code === "ENOENT") return resolve(null);
         if (typeof error.code === "number") return resolve({ status: error.code, stdout, stderr });
-        const reason = error.killed ? `it did not end within ${limit / 1000} s` : error.message;
+        const ended = error.signal ? `it was ended by ${error.signal}` : error.message;
+        const reason = error.killed ? `it did not end within ${limit / 1000} s` : ended;
         reject(new Error(`Cannot run ${argv.join(" ")}: ${reason}`, { cause: error }));
       });
       child.stdin?.on("error", () => {}); // a program that ends early does not read to the end; its exit status says why

@@ -32,6 +32,12 @@ test("a command that hangs is killed when its time is over", async () => {
   assert.ok(performance.now() - from < 5000);
 });
 
+test("a command that somebody kills says so", async () => {
+  await assert.rejects(run(["sh", "-c", "kill -TERM $$"], ""), {
+    message: "Cannot run sh -c kill -TERM $$: it was ended by SIGTERM",
+  });
+});
+
 test("perform() stops at the first step that fails, and says which", async () => {
   const steps = [
     { what: "do nothing", argv: ["true"], stdin: "" },

@@ -144,10 +144,10 @@ export async function shell(script: string, prefix: readonly string[] = []): Pro
   return result.stdout;
 }
 
-/** Waits until a state holds, at most 10 s. */
+/** Waits until a state holds, at most 30 s. */
 export async function until(manager: TrafficManager, holds: (state: TrafficState) => boolean): Promise<void> {
-  for (let i = 0; i < 2000 && !holds(manager.state); i++) await sleep(5);
-  assert.ok(holds(manager.state), `the state after 10 s: ${JSON.stringify(manager.state)}`);
+  for (let i = 0; i < 6000 && !holds(manager.state); i++) await sleep(5);
+  assert.ok(holds(manager.state), `the state after 30 s: ${JSON.stringify(manager.state)}`);
 }
 
 /** Puts rules in place, and waits until they are and former ones are gone. */

@@ -127,17 +127,17 @@ lab("without iptables the state says so, until it is there", async () => {
   await assertIptables(machine, "nft", 4);
 });
 
-/** Ways to break the rules in iptables; `$i` is the program. */
-const IPTABLES_TAMPERING: Readonly<Record<string, string>> = {
-  "flushing a chain": "$i -t nat -F FLANNEL-POSTRTG",
-  "deleting a rule": "$i -t nat -D FLANNEL-POSTRTG 5",
-  "moving a rule": `$i -t nat -D FLANNEL-POSTRTG 1; $i -t nat -A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 ${MASQ} -j RETURN`,
-  "inserting a rule": "$i -t nat -I FLANNEL-POSTRTG -p icmp -j RETURN",
-  "appending a rule": "$i -A FLANNEL-FWD -j DROP",
-  "replacing a rule": `$i -R FLANNEL-FWD 1 -s 10.244.0.0/17 ${FWD} -j ACCEPT`,
-  "deleting a jump": `$i -t nat -D POSTROUTING ${MASQ} -j FLANNEL-POSTRTG`,
-  "deleting a chain": `$i -D FORWARD ${FWD} -j FLANNEL-FWD; $i -F FLANNEL-FWD; $i -X FLANNEL-FWD`,
-  "flushing the tables": "$i -t nat -F; $i -F",
+/** Ways to break the rules in iptables, each a table and the lines of one transaction: the repair must not come in between. */
+const IPTABLES_TAMPERING: Readonly<Record<string, readonly [table: "nat" | "filter", ...lines: string[]]>> = {
+  "flushing a chain": ["nat", "-F FLANNEL-POSTRTG"],
+  "deleting a rule": ["nat", "-D FLANNEL-POSTRTG 5"],
+  "moving a rule": ["nat", "-D FLANNEL-POSTRTG 1", `-A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 ${MASQ} -j RETURN`],
+  "inserting a rule": ["nat", "-I FLANNEL-POSTRTG -p icmp -j RETURN"],
+  "appending a rule": ["filter", "-A FLANNEL-FWD -j DROP"],
+  "replacing a rule": ["filter", `-R FLANNEL-FWD 1 -s 10.244.0.0/17 ${FWD} -j ACCEPT`],
+  "deleting a jump": ["nat", `-D POSTROUTING ${MASQ} -j FLANNEL-POSTRTG`],
+  "deleting a chain": ["filter", `-D FORWARD ${FWD} -j FLANNEL-FWD`, "-F FLANNEL-FWD", "-X FLANNEL-FWD"],
+  "flushing a table": ["nat", "-F"],
 };
 
 for (const variant of VARIANTS) {
@@ -146,22 +146,22 @@ for (const variant of VARIANTS) {
     await machine.sh(`iptables-${variant} -t nat -N KUBE-POSTROUTING`);
     const manager = machine.manager(variant === "nft" ? await machine.changes() : null);
     await keep(manager, intentOf({ ...IPTABLES, resync: variant === "nft" ? 600 : 1 }, [IPV4]));
-    for (const [name, script] of Object.entries(IPTABLES_TAMPERING)) {
-      await repaired(manager, name, () => machine.sh(`i=iptables-${variant}; ${script}`));
+    for (const [name, [table, ...lines]] of Object.entries(IPTABLES_TAMPERING)) {
+      const transaction = [`*${table}`, ...lines, "COMMIT"].join("\n");
+      await repaired(manager, name, () => machine.sh(`iptables-${variant}-restore --noflush -w 10 <<END\n${transaction}\nEND`));
       await assertIptables(machine, variant, 4);
     }
-    await machine.sh(`iptables-${variant} -t nat -A KUBE-POSTROUTING -j RETURN`);
-    assert.equal(manager.state.repairs, Object.keys(IPTABLES_TAMPERING).length);
   });
 }
 
-/** Ways to break the rules in nftables. */
+/** Prints the handle of the rule in which a text is found. */
+const HANDLE = `handle() { nft -a list chain ip flannel-ipv4 postrtg | sed -n "s/.*$1.*handle //p"; }`;
+/** Ways to break the rules in nftables, each in one transaction. */
 const NFT_TAMPERING: Readonly<Record<string, string>> = {
   "flushing a chain": "nft flush chain ip flannel-ipv4 postrtg",
-  "deleting a rule":
-    "nft delete rule ip flannel-ipv4 postrtg handle $(nft -a list chain ip flannel-ipv4 postrtg | sed -n 's/.*!= 224.*handle //p')",
+  "deleting a rule": "nft delete rule ip flannel-ipv4 postrtg handle $(handle '!= 224')",
   "moving a rule":
-    "nft delete rule ip flannel-ipv4 postrtg handle $(nft -a list chain ip flannel-ipv4 postrtg | sed -n 's/.*mark.*handle //p'); nft add rule ip flannel-ipv4 postrtg meta mark '&' 0x4000 == 0x4000 return",
+    'nft "delete rule ip flannel-ipv4 postrtg handle $(handle mark); add rule ip flannel-ipv4 postrtg meta mark & 0x4000 == 0x4000 return"',
   "inserting a rule": "nft insert rule ip flannel-ipv4 postrtg ip saddr 10.244.0.0/16 return",
   "appending a rule": "nft add rule ip flannel-ipv4 forward tcp dport 80 drop",
   "adding a counter": "nft insert rule ip flannel-ipv4 forward ip saddr 10.244.0.0/16 counter accept",
@@ -180,11 +180,11 @@ lab("nftables is repaired after each kind of tampering", async () => {
   const manager = machine.manager(await machine.changes());
   await keep(manager, intentOf({ ...NFTABLES, resync: 600 }, [IPV4]));
   for (const [name, script] of Object.entries(NFT_TAMPERING)) {
-    await repaired(manager, name, () => machine.sh(script));
+    await repaired(manager, name, () => machine.sh(`${HANDLE}; ${script}`));
     const list = await machine.sh("nft list table ip flannel-ipv4");
     assert.deepEqual(list.split("\n").sort(), headTable(4).split("\n").sort(), name);
   }
-  assert.match(manager.state.lastRepair!, /table ip flannel-ipv4 in place, after a change by nft \(\d+\)/);
+  assert.match(manager.state.lastRepair!, /table ip flannel-ipv4 in place, after a change by \S+ \(\d+\)/);
 });
 
 lab("nftables is repaired at the resync period where the kernel does not tell of changes", async () => {
@@ -273,6 +273,7 @@ for (const variant of VARIANTS) {
       await keep(manager, intentOf(IPTABLES, DUAL));
       assert.equal(await machine.firewall(), asIptables);
 
+      await manager.close();
       await perform(machine.run, await everythingOfOurs(machine.run, DUAL));
       assert.equal(await machine.firewall(), untouched);
     },
