@@ -4,6 +4,7 @@
  * @module
  */
 
+import { hostname } from "node:os";
 import type { Chance, Clock, Log } from "../agent/ports.ts";
 import { StartError } from "../agent.ts";
 import type { Settings } from "../config/settings.ts";
@@ -28,6 +29,7 @@ export async function openStore(
       return {
         store: await openEmbeddedStore({
           path: store.file,
+          node: settings.nodeName ?? hostname(),
           netConfigPath: netConfig.path,
           netConfigPathIsDefault: !netConfig.given,
           now: () => clock.now(),

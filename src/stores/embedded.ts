@@ -1,293 +1,270 @@
 /**
  * The embedded lease store: one SQLite file that all agents of a machine open.
  *
- * Every write is one immediate transaction, so any number of agents may start at once, and a process that dies in the middle of one
- * leaves the file as it was. Other processes' changes are heard through the write-ahead log: a watch on its folder, no polling.
- * The network configuration comes from net-conf.json. Values have flannel's form, see lease_value.ts.
+ * Every write is one transaction, so any number of agents may start at once, and one that dies in the middle of a write leaves the file
+ * as it was. Others' changes are heard through a watch on the file's folder, which works across namespaces; nothing is polled. The
+ * network configuration comes from net-conf.json.
+ *
+ * A node is known by its name and one of its public addresses together: in a lab many nodes have one host name, and behind NAT several
+ * have one public address. So two agents hold one lease only if both agree, and a node that changes both its addresses while it is down
+ * gets another subnet. One file serves one network.
  *
  * @module
  */
 
-import { mkdirSync } from "node:fs";
-import { basename, dirname } from "node:path";
-import { DatabaseSync } from "node:sqlite";
-import type { Lease, LeaseEvent, LeaseRecord, LeaseRequest, LeaseStore } from "../model/lease.ts";
-import { LeaseLostError } from "../model/lease.ts";
-import type { Ip } from "../model/ip.ts";
+import type { DatabaseSync } from "node:sqlite";
+import type { Cidr, Ip } from "../model/ip.ts";
+import { type Lease, type LeaseEvent, LeaseLostError, type LeaseRequest, type LeaseStore } from "../model/lease.ts";
 import { chooseSubnets, isLeaseOf } from "./allocate.ts";
-import { changesIn, textOf } from "./file_watch.ts";
-import { leaseKey, leaseRecord, leaseValue } from "./lease_value.ts";
+import { configText } from "./embedded_config.ts";
+import { Database, DatabaseError } from "./embedded_database.ts";
+import { type Cursor, look, recordOf, type Row } from "./embedded_reader.ts";
+import { pause } from "./embedded_wait.ts";
+import { FileWatch } from "./embedded_watch.ts";
+import { leaseKey, leaseValue, parseLeaseKey } from "./lease_value.ts";
 
-/** How long a lease lasts, in milliseconds; flannel's 24 hours. */
+/** How long a lease lasts, in milliseconds: 24 hours, as flannel's. */
 export const LEASE_TIME = 24 * 3_600_000;
-/** The format of the file (`PRAGMA user_version`). */
-const FORMAT = 1;
-/** How long a transaction waits for another process's, in milliseconds. */
-const PATIENCE = 10_000;
-/** What is taken for the network where nobody configured one. */
-const DEFAULT_NETWORK = '{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}';
+/** Time for a transaction to end whose first page was seen being written, in milliseconds. */
+const SETTLE = 5;
+/** Pause before a file that can not be read is read again, in milliseconds. */
+const RETRY = 1000;
+/** The longest time a timer can be set to. */
+const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** How the store is opened. */
-export interface EmbeddedOptions {
-  /** The database; it and its folder are made where they are missing. */
+export interface EmbeddedStoreOptions {
+  /** The database. It and its folder are made where they are missing. */
   readonly path: string;
+  /** The name of this node. */
+  readonly node: string;
   readonly netConfigPath: string;
-  /** Only the default path may be absent: then the network is 10.244.0.0/16 with vxlan. */
+  /** Nobody named that path: while it is missing, the network is 10.244.0.0/16 with vxlan. */
   readonly netConfigPathIsDefault: boolean;
+  /** Nothing is written, and the database must be there; false unless given. */
+  readonly readOnly?: boolean;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** A number in [0, 1). */
   readonly random: () => number;
+  /** Calls back once after some milliseconds, unless the returned function is called before. The runtime's timer unless given. */
+  readonly after?: (milliseconds: number, call: () => void) => () => void;
 }
 
 /**
  * Opens the store.
  *
  * @throws {Error} If the file is not such a database, or can not be written; the message names it and says what to do.
+ *
+ * @example Usage
+ * ```ts
+ * import { openEmbeddedStore } from "./embedded.ts";
+ * import { mkdtempSync } from "node:fs";
+ *
+ * const folder = mkdtempSync("/tmp/leases-");
+ * await using store = await openEmbeddedStore({
+ *   path: `${folder}/leases.db`,
+ *   node: "a1",
+ *   netConfigPath: `${folder}/net-conf.json`,
+ *   netConfigPathIsDefault: true,
+ *   now: Date.now,
+ *   random: Math.random,
+ * });
+ * for await (const event of store.watch(AbortSignal.timeout(10_000))) {
+ *   console.log(event.type);
+ *   break;
+ * }
+ * ```
  */
-export function openEmbeddedStore(options: EmbeddedOptions): LeaseStore {
-  return new EmbeddedStore(options, openDatabase(options.path));
-}
-
-function openDatabase(path: string): DatabaseSync {
-  let db: DatabaseSync | null = null;
-  try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-    db = new DatabaseSync(path);
-    db.exec(`PRAGMA busy_timeout = ${PATIENCE}`);
-    const version = (db.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;
-    if (version > FORMAT) {
-      throw new Error(
-        `it has format ${version}, this agent knows ${FORMAT}: update the agent, or name another file with --lease-db`,
-      );
-    }
-    db.exec("PRAGMA journal_mode = WAL");
-    db.exec("PRAGMA synchronous = FULL");
-    if (version < FORMAT) create(db);
-    check(db);
-    return db;
-  } catch (error) {
-    db?.close();
-    throw new Error(`Cannot open the lease database "${path}": ${explain(error as Error)}`, { cause: error });
-  }
-}
-
-function create(db: DatabaseSync): void {
-  db.exec(`BEGIN IMMEDIATE;
-    CREATE TABLE IF NOT EXISTS lease (key TEXT PRIMARY KEY, value TEXT NOT NULL, expires INTEGER, holder TEXT NOT NULL) STRICT;
-    PRAGMA user_version = ${FORMAT};
-    COMMIT`);
-}
-
-/** Finds at once what would otherwise fail later: a damaged file, a missing table, a file that can not be written. */
-function check(db: DatabaseSync): void {
-  const found = db.prepare("PRAGMA quick_check(1)").get() as Record<string, string>;
-  const verdict = Object.values(found)[0];
-  if (verdict !== "ok") throw new Error(`it is damaged (${verdict}): move it away, agents take their leases anew`);
-  db.prepare("SELECT key, value, expires, holder FROM lease LIMIT 1").get();
-  db.exec("BEGIN IMMEDIATE; ROLLBACK");
-}
-
-function explain(error: Error): string {
-  const text = error.message;
-  if (/not a database/i.test(text)) return `${text}: move it away, or name another file with --lease-db`;
-  if (/malformed|damaged|disk image/i.test(text)) return `${text}: move it away, agents take their leases anew`;
-  if (/readonly|read-only|unable to open|EACCES|EROFS|EPERM/i.test(text)) {
-    return `${text}: the file and its folder must be writable; name another with --lease-db`;
-  }
-  if (/no such (table|column)/i.test(text)) return `${text}: another program's database; name another file with --lease-db`;
-  return text;
-}
-
-interface Row {
-  readonly key: string;
-  readonly value: string;
-  readonly expires: number | null;
-  readonly holder: string;
+export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<LeaseStore> {
+  const store = new EmbeddedStore(options);
+  await store.probe();
+  return store;
 }
 
 class EmbeddedStore implements LeaseStore {
   readonly kind = "embedded";
-  readonly #options: EmbeddedOptions;
-  readonly #db: DatabaseSync;
-  /** Tells our writes from those of others, and of an earlier run on the same node. */
-  readonly #holder: string;
-  #lastError: string | null = null;
+  readonly #o: EmbeddedStoreOptions;
+  readonly #database: Database;
+  readonly #closed = new AbortController();
+  /** The change that wrote each of our leases: while it is the row's last one, nobody else has touched it. */
+  readonly #written = new Map<string, number>();
+  #failure: string | null = null;
+  #configProblem: string | null = null;
+  #watchProblem: string | null = null;
 
-  constructor(options: EmbeddedOptions, db: DatabaseSync) {
-    this.#options = options;
-    this.#db = db;
-    this.#holder = Array.from({ length: 4 }, () => Math.floor(options.random() * 2 ** 32).toString(16).padStart(8, "0")).join("");
+  constructor(options: EmbeddedStoreOptions) {
+    this.#o = options;
+    const { path, readOnly = false, random } = options;
+    this.#database = new Database({ path, readOnly, random });
+  }
+
+  /** Opens the file, so that what is wrong with it is known at the start. */
+  probe(): Promise<void> {
+    return this.#asked(this.#database.read(this.#closed.signal, () => {}));
   }
 
   health() {
-    return { connected: this.#lastError === null, lastError: this.#lastError };
+    return { connected: this.#failure === null, lastError: this.#failure ?? this.#watchProblem ?? this.#configProblem };
   }
 
   networkConfig(signal: AbortSignal): AsyncIterable<string> {
-    const { netConfigPath, netConfigPathIsDefault } = this.#options;
-    return textOf(netConfigPath, netConfigPathIsDefault ? DEFAULT_NETWORK : null, signal);
+    const { netConfigPath, netConfigPathIsDefault } = this.#o;
+    return configText(netConfigPath, netConfigPathIsDefault, this.#until(signal), (what) => this.#configProblem = what);
   }
 
-  previousLease(publicIps: readonly Ip[], signal: AbortSignal): Promise<Lease | null> {
-    return this.#do(
-      "look up the lease of this node",
-      signal,
-      () => this.#leases().find((lease) => isLeaseOf(lease, publicIps)) ?? null,
-    );
+  async previousLease(publicIps: readonly Ip[], signal: AbortSignal): Promise<Lease | null> {
+    const own = await this.#asked(this.#database.read(this.#until(signal), (db) => this.#own(db, publicIps)));
+    return own.find(({ row }) => !this.#isExpired(row))?.lease ?? null;
   }
 
   acquire(request: LeaseRequest, signal: AbortSignal): Promise<Lease> {
-    return this.#do("take a lease", signal, () =>
-      this.#transaction(() => {
-        const ips = request.endpoints.map(({ publicIp }) => publicIp);
-        const leases = this.#leases().map((lease) => ({ lease, subnets: lease.endpoints.map(({ subnet }) => subnet) }));
-        const mine = leases.filter(({ lease }) => isLeaseOf(lease, ips));
-        const subnets = chooseSubnets({
-          ranges: request.network.ranges,
-          own: mine.map(({ subnets }) => subnets),
-          previous: request.previous,
-          taken: leases.filter((it) => !mine.includes(it)).flatMap(({ subnets }) => subnets),
-          random: this.#options.random,
-        });
-        const own = mine.find(({ lease }) => lease.key === leaseKey(subnets))?.lease ?? null;
-        for (const { lease } of mine) this.#db.prepare("DELETE FROM lease WHERE key = ?").run(lease.key);
-        const endpoints = subnets.map((subnet, i) => ({ ...request.endpoints[i]!, subnet }));
-        const reserved = own !== null && own.expiresAt === null;
-        const lease = this.#lease({ key: leaseKey(subnets), backendType: request.backendType, endpoints }, reserved);
-        this.#db.prepare("INSERT OR REPLACE INTO lease (key, value, expires, holder) VALUES (?, ?, ?, ?)")
-          .run(lease.key, leaseValue(lease), lease.expiresAt, this.#holder);
-        return lease;
-      }));
+    return this.#put(signal, (db) => {
+      db.prepare("DELETE FROM lease WHERE expires_at <= ?").run(this.#o.now());
+      const own = this.#own(db, request.endpoints.map(({ publicIp }) => publicIp));
+      const subnets = chooseSubnets({
+        ranges: request.network.ranges,
+        own: own.map(({ lease }) => lease.endpoints.map(({ subnet }) => subnet)),
+        previous: request.previous,
+        taken: takenSubnets(db, new Set(own.map(({ row }) => row.key))),
+        random: this.#o.random,
+      });
+      const key = leaseKey(subnets);
+      for (const { row } of own) if (row.key !== key) remove(db, row.key);
+      const endpoints = subnets.map((subnet, i) => ({ ...request.endpoints[i]!, subnet }));
+      const expiresAt = this.#expiry(own.find(({ row }) => row.key === key)?.row);
+      return { key, backendType: request.backendType, endpoints, expiresAt };
+    });
   }
 
   renew(lease: Lease, signal: AbortSignal): Promise<Lease> {
-    return this.#do(`renew the lease ${lease.key}`, signal, () =>
-      this.#transaction(() => {
-        const renewed = this.#lease(lease, lease.expiresAt === null);
-        const { changes } = this.#db.prepare(`UPDATE lease SET value = ?, expires = ? WHERE key = ? AND holder = ? AND ${VALID}`)
-          .run(leaseValue(renewed), renewed.expiresAt, lease.key, this.#holder, this.#options.now());
-        if (Number(changes) === 0) throw this.#lost(lease);
-        return renewed;
-      }));
+    return this.#put(signal, (db) => ({ ...lease, expiresAt: this.#expiry(this.#held(db, lease)) }));
   }
 
   release(lease: Lease, signal: AbortSignal): Promise<void> {
-    return this.#do(`give back the lease ${lease.key}`, signal, () =>
-      this.#transaction(() => {
-        const { changes } = this.#db.prepare(`DELETE FROM lease WHERE key = ? AND holder = ? AND ${VALID}`)
-          .run(lease.key, this.#holder, this.#options.now());
-        if (Number(changes) === 0) throw this.#lost(lease);
-      }));
+    return this.#asked(this.#database.write(this.#until(signal), (db) => remove(db, this.#held(db, lease).key)));
   }
 
-  async *watch(signal: AbortSignal): AsyncGenerator<LeaseEvent> {
-    const { path } = this.#options;
-    const expiry = new Expiry(this.#options.now);
-    const changes = changesIn([dirname(path)], (name) => name === null || name.startsWith(basename(path)), signal, expiry);
-    let known: ReadonlyMap<string, Row> | null = null;
+  async *watch(signal: AbortSignal): AsyncGenerator<LeaseEvent, never> {
+    const all = this.#until(signal);
+    const { now, after = runtimeTimer } = this.#o;
+    using changes = new FileWatch(this.#o.path, SETTLE);
+    let cursor: Cursor | null = null;
+    let cancel = () => {};
     try {
-      for await (const _ of changes) {
-        const rows = await this.#do("read the leases", signal, () => this.#rows());
-        expiry.at(rows);
-        const now: ReadonlyMap<string, Row> = new Map(rows.map((row) => [row.key, row]));
-        const event = known === null ? { type: "snapshot" as const, records: rows.map(recordOf) } : difference(known, now);
-        known = now;
-        if (event !== null) yield event;
+      for (;;) {
+        await changes.next(all);
+        this.#watchProblem = changes.problem;
+        const found = await this.#look(cursor, all);
+        cancel();
+        if (found.nextExpiry !== null) {
+          cancel = after(Math.min(Math.max(found.nextExpiry - now(), 0), LONGEST_TIMER), () => changes.ring());
+        }
+        cursor = found.cursor;
+        if (found.event !== null) yield found.event;
       }
     } finally {
-      expiry.cancel();
+      cancel();
     }
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    this.#db.close();
+    this.#closed.abort(new Error(`The lease database "${this.#o.path}" has been closed`));
+    this.#database[Symbol.dispose]();
     return Promise.resolve();
   }
 
-  #rows(): Row[] {
-    return this.#db.prepare(`SELECT key, value, expires, holder FROM lease WHERE ${VALID}`).all(
-      this.#options.now(),
-    ) as unknown as Row[];
-  }
-
-  #leases(): Lease[] {
-    return this.#rows().map(recordOf).flatMap((record) => "lease" in record ? [record.lease] : []);
-  }
-
-  #lease(lease: Omit<Lease, "expiresAt">, reserved: boolean): Lease {
-    return { ...lease, expiresAt: reserved ? null : this.#options.now() + LEASE_TIME };
-  }
-
-  #lost(lease: Lease): LeaseLostError {
-    return new LeaseLostError(`the lease ${lease.key} has expired, or another agent has taken it`);
-  }
-
-  /** Runs something in one transaction; expired leases are cleared away with it. */
-  #transaction<T>(run: () => T): T {
-    this.#db.exec("BEGIN IMMEDIATE");
-    try {
-      this.#db.prepare(`DELETE FROM lease WHERE NOT ${VALID}`).run(this.#options.now());
-      const result = run();
-      this.#db.exec("COMMIT");
-      return result;
-    } catch (error) {
-      this.#db.exec("ROLLBACK");
-      throw error;
+  /** Looks until it succeeds: a change that was announced must not be missed because the file could not be read at that moment. */
+  async #look(cursor: Cursor | null, signal: AbortSignal) {
+    for (;;) {
+      try {
+        return await this.#asked(this.#database.read(signal, (db) => look(db, cursor, this.#o.now())));
+      } catch (error) {
+        if (!(error instanceof DatabaseError)) throw error;
+        await pause(RETRY, signal);
+      }
     }
   }
 
-  // deno-lint-ignore require-await -- rejects instead of throwing, as the other stores do
-  async #do<T>(what: string, signal: AbortSignal, run: () => T): Promise<T> {
-    signal.throwIfAborted();
+  /** Waits for the database's answer, and keeps what that says of its health. */
+  async #asked<T>(answer: Promise<T>): Promise<T> {
     try {
-      const result = run();
-      this.#lastError = null;
-      return result;
+      await answer;
+      this.#failure = null;
     } catch (error) {
-      if (!("code" in (error as Error))) throw error; // the database did its work: the lease is lost, or no subnet is free
-      const failed = `Cannot ${what} in "${this.#options.path}": ${(error as Error).message}`;
-      this.#lastError = failed;
-      throw new Error(failed, { cause: error });
+      if (error instanceof DatabaseError) this.#failure = error.message;
     }
+    return answer;
+  }
+
+  #until(signal: AbortSignal): AbortSignal {
+    return AbortSignal.any([signal, this.#closed.signal]);
+  }
+
+  /** The leases of this node, the one written last first. */
+  #own(db: DatabaseSync, publicIps: readonly Ip[]): { readonly row: Row; readonly lease: Lease }[] {
+    const rows = db.prepare("SELECT * FROM lease WHERE node = ? ORDER BY seq DESC").all(this.#o.node) as unknown as Row[];
+    return rows.flatMap((row) => {
+      const record = recordOf(row);
+      return "lease" in record && isLeaseOf(record.lease, publicIps) ? [{ row, lease: record.lease }] : [];
+    });
+  }
+
+  /** The row of a lease that must be this node's. @throws {LeaseLostError} If it is not any more. */
+  #held(db: DatabaseSync, lease: Lease): Row {
+    const row = db.prepare("SELECT * FROM lease WHERE key = ?").get(lease.key) as Row | undefined;
+    if (row === undefined) throw new LeaseLostError(`the lease ${lease.key} is not in "${this.#o.path}" any more`);
+    if (this.#isExpired(row)) {
+      throw new LeaseLostError(`the lease ${lease.key} expired at ${new Date(row.expires_at!).toISOString()}`);
+    }
+    const ips = lease.endpoints.map(({ publicIp }) => publicIp);
+    const isOurs = row.seq === this.#written.get(row.key) || this.#own(db, ips).some((own) => own.row.key === row.key);
+    if (!isOurs) throw new LeaseLostError(`the lease ${lease.key} is that of another node`);
+    return row;
+  }
+
+  #isExpired({ expires_at }: Row): boolean {
+    return expires_at !== null && expires_at <= this.#o.now();
+  }
+
+  /** A lease that an administrator made to last for ever stays so. */
+  #expiry(row: Row | undefined): number | null {
+    return row?.expires_at === null ? null : this.#o.now() + LEASE_TIME;
+  }
+
+  /** Writes the lease that `choose` gives. */
+  async #put(signal: AbortSignal, choose: (db: DatabaseSync) => Lease): Promise<Lease> {
+    const { lease, seq } = await this.#asked(this.#database.write(this.#until(signal), (db) => {
+      const lease = choose(db);
+      db.prepare(
+        "INSERT INTO lease (key, value, node, expires_at) VALUES (?, ?, ?, ?) " +
+          "ON CONFLICT (key) DO UPDATE SET value = excluded.value, node = excluded.node, expires_at = excluded.expires_at",
+      ).run(lease.key, leaseValue(lease), this.#o.node, lease.expiresAt);
+      const { seq } = db.prepare("SELECT seq FROM lease WHERE key = ?").get(lease.key) as Pick<Row, "seq">;
+      return { lease, seq };
+    }));
+    this.#written.set(lease.key, seq);
+    return lease;
   }
 }
 
-const VALID = "(expires IS NULL OR expires > ?)";
-
-function recordOf({ key, value, expires }: Row): LeaseRecord {
-  return leaseRecord(key, value, expires);
+function remove(db: DatabaseSync, key: string): void {
+  db.prepare("DELETE FROM lease WHERE key = ?").run(key);
 }
 
-function difference(before: ReadonlyMap<string, Row>, now: ReadonlyMap<string, Row>): LeaseEvent | null {
-  const changed = [...now.values()].filter((row) => {
-    const old = before.get(row.key);
-    return old === undefined || old.value !== row.value || old.expires !== row.expires || old.holder !== row.holder;
+/** The subnets of all leases but some, also of those whose value is no lease: their key can not be used twice. */
+function takenSubnets(db: DatabaseSync, but: ReadonlySet<string>): Cidr[] {
+  const rows = db.prepare("SELECT key FROM lease").all() as unknown as Pick<Row, "key">[];
+  return rows.filter(({ key }) => !but.has(key)).flatMap(({ key }) => {
+    try {
+      return parseLeaseKey(key);
+    } catch {
+      return []; // it names no subnet, so it takes none
+    }
   });
-  const removed = [...before.keys()].filter((key) => !now.has(key));
-  return changed.length + removed.length === 0 ? null : { type: "changes", changed: changed.map(recordOf), removed };
 }
 
-/** Wakes a watch when the next lease expires. */
-class Expiry {
-  readonly #now: () => number;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  /** Set by the watch. */
-  wake: () => void = () => {};
-
-  constructor(now: () => number) {
-    this.#now = now;
-  }
-
-  at(rows: readonly Row[]): void {
-    this.cancel();
-    const next = Math.min(...rows.flatMap(({ expires }) => expires === null ? [] : [expires]));
-    if (Number.isFinite(next)) {
-      this.#timer = setTimeout(() => this.wake(), Math.max(1, Math.min(next - this.#now() + 1, 2 ** 31 - 1)));
-    }
-  }
-
-  cancel(): void {
-    clearTimeout(this.#timer);
-  }
+function runtimeTimer(milliseconds: number, call: () => void): () => void {
+  const timer = setTimeout(call, milliseconds);
+  return () => clearTimeout(timer);
 }
