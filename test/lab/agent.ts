@@ -1,15 +1,23 @@
 /**
  * The agent of one node as a process of the lab: started, asked for its state over its status API, and stopped.
  *
- * The API is reached over a unix socket, which other network namespaces can open too, so asking costs no process.
+ * The API is reached over a unix socket, which other network namespaces can open too, so asking costs no process. An agent that
+ * listens on its usual port is asked by a program in its namespace.
  *
  * @module
  */
 
 import { request } from "node:http";
+import { resolve } from "node:path";
 import type { PeerRow } from "../../src/model/report.ts";
 import type { StatusBody } from "../../src/status/body.ts";
 import { type Daemon, until } from "./command.ts";
+import type { Host } from "./host.ts";
+import { runtimeCommand } from "./paths.ts";
+
+/** Where an agent listens if it is not told. */
+const STATUS_URL = "http://127.0.0.1:8473";
+const HTTP_GET = resolve(import.meta.dirname!, "http_get.ts");
 
 /** An answer over HTTP. */
 export interface Answer {
@@ -19,16 +27,19 @@ export interface Answer {
 
 /** A running agent. */
 export class Agent implements AsyncDisposable {
-  /** The unix socket of its status API. */
-  readonly socket: string;
-  readonly #name: string;
+  readonly #host: Host;
   readonly #daemon: Daemon;
+  readonly #socket: string | null;
 
-  /** @param daemon The running agent; `socket` is what it was told to listen on. */
-  constructor(name: string, daemon: Daemon, socket: string) {
-    this.#name = name;
+  /**
+   * @param host Where it runs.
+   * @param daemon The running agent.
+   * @param socket The unix socket that it was told to serve its status on; `null` if it serves it on its usual port.
+   */
+  constructor(host: Host, daemon: Daemon, socket: string | null) {
+    this.#host = host;
     this.#daemon = daemon;
-    this.socket = socket;
+    this.#socket = socket;
   }
 
   get pid(): number {
@@ -52,18 +63,8 @@ export class Agent implements AsyncDisposable {
 
   /** Asks the status API. @throws {Error} If nobody answers within 5 s. */
   async get(path: string): Promise<Answer> {
-    return await new Promise((resolve, reject) => {
-      const asking = request(
-        { socketPath: this.socket, path, headers: { host: "localhost" }, timeout: 5000, agent: false },
-        (response) => {
-          let body = "";
-          response.setEncoding("utf8").on("data", (text: string) => body += text);
-          response.on("end", () => resolve({ code: response.statusCode ?? 0, body })).on("error", reject);
-        },
-      );
-      asking.on("timeout", () => asking.destroy(new Error(`No answer to ${path} from the agent on ${this.#name}`)));
-      asking.on("error", reject).end();
-    });
+    if (this.#socket !== null) return await ask(this.#socket, path);
+    return await this.#host.json([...runtimeCommand(), HTTP_GET, `${STATUS_URL}${path}`]) as Answer;
   }
 
   /** `GET /v1/status`. @throws {Error} If the answer is not 200. */
@@ -107,12 +108,12 @@ export class Agent implements AsyncDisposable {
   async until<T>(what: string, look: () => T | Promise<T>, timeout = 10_000): Promise<NonNullable<Exclude<T, false>>> {
     const ended = Symbol("ended");
     const answer = await until<T | typeof ended>(
-      `the agent on ${this.#name} ${what}`,
+      `the agent on ${this.#host.name} ${what}`,
       () => this.#daemon.exitCode === null ? look() : ended,
       { timeout, state: () => `Its log ends:\n${this.tail()}` },
     );
     if (answer !== ended) return answer as NonNullable<Exclude<T, false>>;
-    throw new Error(`The agent on ${this.#name} ended with exit code ${this.#daemon.exitCode}. Its log ends:\n${this.tail()}`);
+    throw new Error(`The agent on ${this.#host.name} ended with exit code ${this.#daemon.exitCode}. Its log ends:\n${this.tail()}`);
   }
 
   /** Sends a signal. */
@@ -131,7 +132,19 @@ export class Agent implements AsyncDisposable {
 
   async #json(path: string): Promise<unknown> {
     const { code, body } = await this.get(path);
-    if (code !== 200) throw new Error(`The agent on ${this.#name} answered ${path} with ${code}: ${body}`);
+    if (code !== 200) throw new Error(`The agent on ${this.#host.name} answered ${path} with ${code}: ${body}`);
     return JSON.parse(body);
   }
+}
+
+function ask(socketPath: string, path: string): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const asking = request({ socketPath, path, headers: { host: "localhost" }, timeout: 5000, agent: false }, (response) => {
+      let body = "";
+      response.setEncoding("utf8").on("data", (text: string) => body += text);
+      response.on("end", () => resolve({ code: response.statusCode ?? 0, body })).on("error", reject);
+    });
+    asking.on("timeout", () => asking.destroy(new Error(`No answer to ${path} on ${socketPath}`)));
+    asking.on("error", reject).end();
+  });
 }

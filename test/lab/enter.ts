@@ -19,6 +19,8 @@ const MARK = "/run/weft-lab";
 
 /** How long a program may take to end by itself after Ctrl-C, in milliseconds. */
 const GRACE = 3000;
+/** How often the process that started us is looked for, in milliseconds. */
+const PARENT_CHECK = 500;
 
 /**
  * Runs as the first process inside and becomes the program. It reads its number from the outer `/proc`, because that is the
@@ -34,13 +36,25 @@ ip link set lo up || exit 125
 export WEFT_LAB_PID="$pid" TMPDIR=/run/tmp PATH="$PATH:/usr/sbin:/sbin"
 exec "$@"`;
 
+/**
+ * The command line, up to the program, by which somebody outside enters the network of a host of this lab.
+ *
+ * @param namespace The name of its network namespace, or a shell's variable with it.
+ */
+export function wayIn(namespace: string): string {
+  const pid = process.env["WEFT_LAB_PID"];
+  const user = process.env["WEFT_LAB_USER"] === "own" ? "-U --preserve-credentials " : "";
+  return `nsenter -t ${pid} ${user}-m -p -i --net=/proc/${pid}/root/run/netns/${namespace} --`;
+}
+
 /** Whether this process is inside a lab. */
 export function insideLab(): boolean {
   return existsSync(MARK);
 }
 
 /**
- * Runs a program inside new namespaces, with this process's terminal, environment and working directory.
+ * Runs a program inside new namespaces, with this process's terminal, environment and working directory. It is killed if the process
+ * that started this one ends.
  *
  * @param argv The program and its arguments.
  * @returns Its exit code (128 + number if a signal ended it).
@@ -50,7 +64,10 @@ export async function enterLab(argv: readonly string[]): Promise<number> {
   const entry = entryCommand();
   const probe = spawnSync(entry[0]!, [...entry.slice(1), "true"], { encoding: "utf8", timeout: 30_000 });
   if (probe.status !== 0) throw new Error(refusal(probe.error?.message ?? probe.stderr));
-  const child = spawn(entry[0]!, [...entry.slice(1), ...argv], { stdio: "inherit" });
+  const env = { ...process.env, WEFT_LAB_USER: isRoot() ? "same" : "own" };
+  const child = spawn(entry[0]!, [...entry.slice(1), ...argv], { stdio: "inherit", env });
+  const parent = process.ppid;
+  setInterval(() => process.ppid === parent || child.kill("SIGKILL"), PARENT_CHECK).unref();
   let asked: NodeJS.Signals | null = null;
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(signal, () => {
@@ -66,10 +83,14 @@ export async function enterLab(argv: readonly string[]): Promise<number> {
 }
 
 function entryCommand(): string[] {
-  const user = process.getuid?.() === 0 ? [] : ["--user", "--map-root-user"];
+  const user = isRoot() ? [] : ["--user", "--map-root-user"];
   // --kill-child ends the inside with unshare, --pdeathsig ends unshare with us.
   const unshare = ["unshare", ...user, "--net", "--mount", "--ipc", "--pid", "--fork", "--kill-child"];
   return ["setpriv", "--pdeathsig", "KILL", "--", ...unshare, "--", "sh", "-c", SETUP, "lab"];
+}
+
+function isRoot(): boolean {
+  return process.getuid?.() === 0;
 }
 
 /** The kernel settings that forbid user namespaces, with the value that does and the one that helps. */

@@ -181,7 +181,7 @@ labTest("programs that fail or hang are named with what they said", async () => 
   );
 });
 
-labTest("nothing is left when the process that started a lab is killed", async () => {
+labTest("nothing is left when the process that started a lab is killed, or that one's own parent", async () => {
   await using files = await scratch();
   const script = await files.write(
     "left.ts",
@@ -191,11 +191,14 @@ labTest("nothing is left when the process that started a lab is killed", async (
      console.log("up");
      await new Promise((done) => setTimeout(done, 60_000));`,
   );
-  await using daemon = new Daemon("the outer process", [...runtimeCommand(), RUN, script], join(files.dir, "log"));
-  await until("the inner lab is up", () => daemon.text().includes("up"), { state: () => daemon.tail() });
-  assert.ok(running(files.dir) >= 3, "the outer process, the inner one and what that started");
-  await daemon.stop("SIGKILL");
-  await until("all is gone", () => running(files.dir) === 0, { timeout: 3000 });
+  const enter = [...runtimeCommand(), RUN, script];
+  for (const [name, argv] of Object.entries({ itself: enter, parent: ["sh", "-c", '"$@"; true', "sh", ...enter] })) {
+    await using daemon = new Daemon(name, argv, join(files.dir, `${name}.log`));
+    await until("the inner lab is up", () => daemon.text().includes("up"), { state: () => daemon.tail() });
+    assert.ok(running(files.dir) >= 3, "the outer process, the inner one and what that started");
+    await daemon.stop("SIGKILL");
+    await until(`all is gone after the end of ${name}`, () => running(files.dir) === 0, { timeout: 3000 });
+  }
 });
 
 labTest("where namespaces are forbidden, the setting is named and the exit code is 1", async () => {

@@ -33,6 +33,8 @@ export interface AgentOptions {
   readonly command?: readonly string[];
   /** `embedded` (the default) gives the lab's lease database and net-conf; `none` leaves the store to `args` and `env`. */
   readonly store?: "embedded" | "none";
+  /** Where it serves its status: on a unix `socket` (the default), or on its usual `port` as on a real node. */
+  readonly status?: "socket" | "port";
 }
 
 /** What an agent writes to subnet.env, by variable. */
@@ -66,18 +68,18 @@ export class Node extends Host {
   /** Starts an agent here. Wait for {@linkcode Agent.ready} next. */
   agent(options: AgentOptions = {}): Agent {
     const { command = agentCommand(), store = "embedded", env = {} } = options;
-    const socket = join(this.dir, "status.sock");
+    const socket = options.status === "port" ? null : join(this.dir, "status.sock");
     const embedded = [`--lease-db=${this.#shared.leaseDb}`, `--net-config-path=${this.#shared.netConf}`];
     const argv = [
       ...command,
       `--node-name=${this.name}`,
       `--subnet-file=${this.subnetFile}`,
-      `--status-listen=unix:${socket}`,
+      ...(socket === null ? [] : [`--status-listen=unix:${socket}`]),
       ...(store === "embedded" ? embedded : []),
       ...(options.backend === undefined ? [] : [`--backend=${options.backend}`]),
       ...(options.args ?? []),
     ];
-    return new Agent(this.name, this.spawn(argv, { log: "agent", env }), socket);
+    return new Agent(this, this.spawn(argv, { log: "agent", env }), socket);
   }
 
   /** What the agent wrote to subnet.env. @throws {Error} If there is no file. */
