@@ -118,6 +118,7 @@ for (
       11,
       /missing .*FLANNEL_MTU, FLANNEL_IPMASQ/,
     ],
+    ["subnet.env lacks its end", (bed: Bed) => bed.subnet(SUBNET_ENV.slice(0, -3)), {}, 11, /is half written/],
     [
       "subnet.env is empty",
       (bed: Bed) => bed.subnet(""),

@@ -5,7 +5,7 @@
  */
 
 import * as fs from "node:fs";
-import { quote } from "../config/errors.ts";
+import { ConfigError, quote } from "../config/errors.ts";
 import { parseSubnetEnv, type SubnetEnv } from "../config/subnet_env.ts";
 import { CniError, CODE } from "./protocol.ts";
 
@@ -16,7 +16,12 @@ import { CniError, CODE } from "./protocol.ts";
  */
 export function readSubnetFile(path: string): SubnetEnv {
   try {
-    return parseSubnetEnv(fs.readFileSync(path, "utf8"), path);
+    const text = fs.readFileSync(path, "utf8");
+    // Everything but "true" means no, so the start of "true" would too.
+    if (/(^|\n)FLANNEL_IPMASQ=(t(ru?)?|f(a(ls?)?)?)?$/.test(text)) {
+      throw new ConfigError(`The subnet file ${quote(path)} is half written`);
+    }
+    return parseSubnetEnv(text, path);
   } catch (error) {
     const { code, message } = error as Error & { code?: string };
     const said = code === undefined ? message : `Cannot read the subnet file ${quote(path)}: ${message}`;
