@@ -6,7 +6,8 @@
 
 import { type Call, delegateOf, parseState } from "./attachment.ts";
 import { callDelegate } from "./delegate.ts";
-import { delegateConf } from "./delegate_conf.ts";
+import { type DelegateConf, delegateConf } from "./delegate_conf.ts";
+import type { NetConf } from "./netconf.ts";
 import { type Attachment, CniError, CODE } from "./protocol.ts";
 import { type Known, listState, removeState } from "./state.ts";
 import { readSubnetFile } from "./subnet_file.ts";
@@ -22,17 +23,26 @@ const USUAL_INTERFACE = "eth0";
 export async function collectGarbage(call: Call): Promise<void> {
   const { conf } = call;
   const valid = conf.validAttachments;
+  const known = attachmentsOf(conf);
   if (valid === null) {
-    // Taking that for an empty list would detach every container of the node.
+    // Taken for an empty list, that would detach every container of the node. libcni leaves it out after it has detached them all.
+    if (known.length === 0) return;
     throw new CniError(CODE.invalidConfig, 'Network configuration: "cni.dev/valid-attachments" is missing, which GC needs');
   }
   const errors: string[] = [];
-  for (const known of listState(conf.dataDir)) {
-    if (isValid(known, valid)) continue;
-    await noting(errors, () => detach(call, known));
-  }
+  for (const stale of known.filter((each) => !isValid(each, valid))) await noting(errors, () => detach(call, stale));
   await noting(errors, () => forwardGarbageCollection(call, valid));
   if (errors.length > 0) throw new CniError(CODE.delegateFailed, `GC could not remove everything: ${errors.join("; ")}`);
+}
+
+/** An attachment, and what ADD called its delegate with. */
+type Stored = Known & { readonly stored: DelegateConf };
+
+function attachmentsOf(conf: NetConf): Stored[] {
+  return listState(conf.dataDir).flatMap((known) => {
+    const stored = parseState(known.text);
+    return stored?.name === conf.name ? [{ ...known, stored }] : [];
+  });
 }
 
 function isValid(known: Known, valid: readonly Attachment[]): boolean {
@@ -41,9 +51,7 @@ function isValid(known: Known, valid: readonly Attachment[]): boolean {
   });
 }
 
-async function detach(call: Call, { containerId, ifname, text }: Known): Promise<void> {
-  const stored = parseState(text);
-  if (stored?.name !== call.conf.name) return;
+async function detach(call: Call, { containerId, ifname, stored }: Stored): Promise<void> {
   const attachment = { containerId, ifname: ifname ?? USUAL_INTERFACE };
   const env = { ...call.io.env, CNI_CONTAINERID: containerId, CNI_IFNAME: attachment.ifname, CNI_NETNS: "" };
   const delegate = delegateOf({ ...call, io: { ...call.io, env } }, stored.type);
@@ -98,7 +106,6 @@ function unavailableCode(call: Call): number {
     readSubnetFile(call.conf.subnetFile);
     return CODE.unavailable;
   } catch {
-    const ours = listState(call.conf.dataDir).some(({ text }) => parseState(text)?.name === call.conf.name);
-    return ours ? CODE.limitedConnectivity : CODE.unavailable;
+    return attachmentsOf(call.conf).length > 0 ? CODE.limitedConnectivity : CODE.unavailable;
   }
 }

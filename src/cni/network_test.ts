@@ -34,6 +34,8 @@ test("GC removes nothing without a list of what is valid", () =>
     assert.equal((await bed.run("GC", GC)).json.code, 7);
     assert.equal((await bed.run("GC", { ...valid(), cniVersion: "1.0.0" })).json.code, 1);
     assert.deepEqual(bed.files(), ["c1", "c1:eth0"]);
+    await bed.run("DEL");
+    assert.equal((await bed.run("GC", GC)).code, 0);
   }));
 
 test("GC goes on after a failure and tells of it", () =>
