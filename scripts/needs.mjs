@@ -8,15 +8,18 @@
  */
 
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { homedir } from "node:os";
-import { delimiter, join, resolve } from "node:path";
+import { delimiter, dirname, join, resolve } from "node:path";
 import process from "node:process";
 
 export const ROOT = resolve(import.meta.dirname ?? new URL(".", import.meta.url).pathname, "..");
 
 /** The private root folder that packages are unpacked into. */
 export const CACHE = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "weft", "root");
+
+/** A script for each command in the cache, which starts it with the libraries that it needs from there. */
+export const COMMANDS = join(CACHE, "../commands");
 
 /** The shared object of libnl, by the name under which a distribution installs it. */
 export const LIBNL = "libnl-3.so.200";
@@ -67,13 +70,13 @@ export const NEEDS = [
 ];
 
 const TRIPLET = process.arch === "arm64" ? "aarch64-linux-gnu" : "x86_64-linux-gnu";
-const LIBRARY_FOLDERS = [`usr/lib/${TRIPLET}`, `lib/${TRIPLET}`, "usr/lib64", "lib64", "usr/lib", "lib"];
-const COMMAND_FOLDERS = ["usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin"];
+export const LIBRARY_FOLDERS = [`usr/lib/${TRIPLET}`, `lib/${TRIPLET}`, "usr/lib64", "lib64", "usr/lib", "lib"];
+export const COMMAND_FOLDERS = ["usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin"];
 const CNI_FOLDERS = ["opt/cni/bin", "usr/lib/cni", "usr/libexec/cni"];
 
-/** Folders of the machine and of the cache that exist, the machine's first. */
-function folders(list) {
-  return ["/", CACHE].flatMap((root) => list.map((folder) => join(root, folder))).filter((folder) => existsSync(folder));
+/** Those of a root's folders that exist. */
+export function existing(root, folders) {
+  return folders.map((folder) => join(root, folder)).filter((folder) => existsSync(folder));
 }
 
 /** What a row looks for, as a word. */
@@ -93,11 +96,11 @@ function within(list, name) {
   return list.map((folder) => join(folder, name)).find((path) => existsSync(path)) ?? null;
 }
 
-/** The file of a shared library, or `null`. */
+/** The file of a shared library, the machine's first, or `null`. */
 export function findLibrary(name) {
-  const known = within(folders(LIBRARY_FOLDERS), name);
+  const known = within([...existing("/", LIBRARY_FOLDERS), ...existing(CACHE, LIBRARY_FOLDERS)], name);
   if (known !== null) return known;
-  const ldconfig = within(folders(COMMAND_FOLDERS), "ldconfig");
+  const ldconfig = within(existing("/", COMMAND_FOLDERS), "ldconfig");
   if (ldconfig === null) return null;
   const line = execFileSync(ldconfig, ["-p"], { encoding: "utf8" }).split("\n").find((it) => it.trim().startsWith(`${name} `));
   return line?.split(" => ")[1]?.trim() ?? null;
@@ -105,19 +108,16 @@ export function findLibrary(name) {
 
 /**
  * The environment for every program that the scripts start: the runtimes of node_modules, system folders that an ordinary user's
- * PATH lacks, and the cache's programs, libraries and plugins after the machine's own.
+ * PATH lacks, and the cache's commands, plugins and libnl where the machine has none.
  */
 export function environment() {
-  const join_ = (...parts) => [...new Set(parts.flat().filter(Boolean))].join(delimiter);
+  const list = (...parts) => [...new Set(parts.flat().filter(Boolean))].join(delimiter);
   const { PATH = "", LD_LIBRARY_PATH = "", CNI_PATH = "" } = process.env;
-  const result = {
+  const libnl = findLibrary(LIBNL);
+  return {
     ...process.env,
-    PATH: join_(join(ROOT, "node_modules/.bin"), PATH.split(delimiter), folders(COMMAND_FOLDERS)),
-    CNI_PATH: join_(CNI_PATH.split(delimiter), folders(CNI_FOLDERS)),
+    PATH: list(join(ROOT, "node_modules/.bin"), PATH.split(delimiter), existing("/", COMMAND_FOLDERS), COMMANDS),
+    CNI_PATH: list(CNI_PATH.split(delimiter), existing("/", CNI_FOLDERS), existing(CACHE, CNI_FOLDERS)),
+    ...(libnl?.startsWith(CACHE) && { LD_LIBRARY_PATH: list(LD_LIBRARY_PATH.split(delimiter), dirname(libnl)) }),
   };
-  if (!existsSync(CACHE) || readdirSync(CACHE).length === 0) return result;
-  const cached = LIBRARY_FOLDERS.map((folder) => join(CACHE, folder)).filter((folder) => existsSync(folder));
-  const extensions = within(folders(LIBRARY_FOLDERS), "xtables");
-  if (extensions?.startsWith(CACHE)) result.XTABLES_LIBDIR = extensions;
-  return { ...result, LD_LIBRARY_PATH: join_(LD_LIBRARY_PATH.split(delimiter), cached) };
 }

@@ -8,11 +8,11 @@
  */
 
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
-import { CACHE, find } from "./needs.mjs";
+import { CACHE, COMMAND_FOLDERS, COMMANDS, existing, find, LIBRARY_FOLDERS } from "./needs.mjs";
 
 /** Commands of other package managers, in the order in which they are looked for. */
 const MANAGERS = {
@@ -24,10 +24,8 @@ const MANAGERS = {
 
 const TIMEOUT = 600_000;
 
-/** The links that a package's own script would make; they are made in the cache instead. */
-const ALTERNATIVES = {
-  iptables: ["iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"],
-};
+/** The links that the script of the package iptables would make. */
+const ALTERNATIVES = ["iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"];
 
 /** A package could not be brought; the message says what to run. */
 export class PackageError extends Error {}
@@ -80,7 +78,7 @@ function unpack(packages) {
     missing = plan.status === 0 ? fetch(options, plan) : plan.stderr;
   }
   if (missing !== null) throw new PackageError(missing.trim());
-  link();
+  expose();
 }
 
 function simulate(options, packages) {
@@ -113,15 +111,29 @@ function privateLists() {
   return settings.flatMap((setting) => ["-o", setting]);
 }
 
-function link() {
-  for (const [name, commands] of Object.entries(ALTERNATIVES)) {
-    if (find({ command: name }) !== null) continue;
-    for (const command of commands) {
-      const folder = join(CACHE, "usr/sbin");
-      const target = command.replace("tables", "tables-nft");
-      if (existsSync(join(folder, target)) && !existsSync(join(folder, command))) symlinkSync(target, join(folder, command));
+/** Makes the cache's commands fit to be started: the links that packages lack while not installed, and a script for each. */
+function expose() {
+  for (const name of ALTERNATIVES) {
+    const [link, target] = [join(CACHE, "usr/sbin", name), name.replace("tables", "tables-nft")];
+    if (existsSync(join(CACHE, "usr/sbin", target)) && !existsSync(link)) symlinkSync(target, link);
+  }
+  const libraries = existing(CACHE, LIBRARY_FOLDERS);
+  const extensions = libraries.map((folder) => join(folder, "xtables")).filter((folder) => existsSync(folder));
+  const settings = [
+    `LD_LIBRARY_PATH=${quote(libraries.join(":"))}`,
+    ...extensions.map((folder) => `XTABLES_LIBDIR=${quote(folder)}`),
+  ];
+  mkdirSync(COMMANDS, { recursive: true });
+  for (const folder of existing(CACHE, COMMAND_FOLDERS)) {
+    for (const name of readdirSync(folder)) {
+      const script = `#!/bin/sh\n${settings.join(" ")} exec ${quote(join(folder, name))} "$@"\n`;
+      writeFileSync(join(COMMANDS, name), script, { mode: 0o755 });
     }
   }
+}
+
+function quote(text) {
+  return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 function apt(args, cwd) {

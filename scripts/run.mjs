@@ -25,4 +25,7 @@ const child = spawn("bun", command, { stdio: "inherit", env: environment() });
 // A terminal sends SIGINT to the script too, which then tidies up; other signals reach only this process.
 process.on("SIGINT", () => {});
 for (const signal of ["SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
+// npm passes a signal on only to what it started itself ("exec" in package.json), and SIGKILL not at all.
+const parent = process.ppid;
+setInterval(() => process.ppid === parent || child.kill("SIGTERM"), 500).unref();
 child.once("exit", (code, signal) => process.exit(code ?? 128 + constants.signals[signal]));

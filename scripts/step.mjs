@@ -24,15 +24,16 @@ const REPORTERS = {
  *
  * @param name What its line says.
  * @param command A program of the environment's PATH.
- * @param options `report`: whose test report it writes. `timeout`: in milliseconds. `skip`: why it is not run at all.
+ * @param options `report`: whose test report it writes. `timeout`: in milliseconds. `skip`: why it is not run at all. `env`: additions
+ *   to the environment.
  * @returns Runs it with a folder for reports; the tests as `{ step, name, outcome, reason }`.
  */
-export function step(name, command, args, { report, timeout = 300_000, skip } = {}) {
+export function step(name, command, args, { report, timeout = 300_000, skip, env = {} } = {}) {
   return async ({ folder }) => {
     const started = Date.now();
     if (skip !== undefined) return tell(name, started, [{ step: name, name: "all tests", outcome: "skipped", reason: skip }]);
     const file = join(folder, "report.xml");
-    const result = await run({ command, args: withReport(args, report, file), timeout }, { folder });
+    const result = await run({ command, args: withReport(args, report, file), timeout, env }, { folder });
     const found = report === undefined ? [] : read(file, folder).map((it) => ({ ...it, step: name }));
     const cases = report === undefined && result.code === 0 ? [{ step: name, name, outcome: "passed" }] : found;
     if (cases.length === 0 || (result.code !== 0 && !cases.some((it) => it.outcome === "failed"))) {
@@ -80,8 +81,8 @@ function tell(name, started, cases, output = "") {
  *
  * @returns Its exit code (`null` if a signal ended it), all it printed, and whether the time was up.
  */
-export function run({ command, args, timeout }, { folder }) {
-  const env = { ...environment(), NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1", WEFT_SKIPS: join(folder, "skips") };
+export function run({ command, args, timeout, env: own }, { folder }) {
+  const env = { ...environment(), NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1", WEFT_SKIPS: join(folder, "skips"), ...own };
   return new Promise((resolve) => {
     const child = spawn(command, args, { cwd: ROOT, env, detached: true, stdio: ["ignore", "pipe", "pipe"] });
     const output = [];

@@ -18,6 +18,9 @@ import { setup } from "./setup.mjs";
 
 const MINUTE = 60_000;
 
+/** With a plugin, deno 2.9 crashes at its end in one of ten short runs, unless V8 has but one thread. */
+const LINT_ENV = { DENO_V8_FLAGS: "--single-threaded" };
+
 /** How long one test may take; Bun's own limit of 5 s is too short for leases that expire. */
 const TEST_TIMEOUT = "120000";
 
@@ -45,7 +48,7 @@ function quickSteps() {
   );
   return [
     step("format", "deno", ["fmt", "--check"]),
-    step("lint and layers", "deno", ["lint"]),
+    step("lint and layers", "deno", ["lint"], { env: LINT_ENV }),
     step("types", "deno", ["check", "--quiet"]),
     step("examples in the documentation", "deno", ["test", "--quiet", "-A", "--doc", ...documented], { report: "deno" }),
     step("unit tests on Bun", "bun", ["test", "--timeout", TEST_TIMEOUT, ...units], { report: "bun", timeout: 10 * MINUTE }),
