@@ -313,7 +313,8 @@ export function leaseStoreContract(name: string, make: () => Promise<Backing>, {
     const inUse = await take(backing, nodeOf(3), { previous: node.subnets });
     assert.notDeepEqual(subnetsOf(inUse), node.subnets);
     await followed.until("its end", ({ keys }) => !keys.has(key));
-    assert.equal(await store.previousLease(node.publicIps, soon()), null);
+    await using late = await backing.open(node);
+    assert.equal(await late.previousLease(node.publicIps, soon()), null);
     assert.deepEqual(subnetsOf(await take(backing, nodeOf(4), { previous: node.subnets })), node.subnets);
   });
 

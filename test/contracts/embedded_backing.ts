@@ -1,0 +1,102 @@
+/**
+ * An embedded store's file as the lease-store contract and the other tests of the store need it: made in a folder of its own, and
+ * written to behind the stores' back with plain SQL.
+ *
+ * @module
+ */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { rename, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import type { LeaseStore } from "../../src/model/lease.ts";
+import { openEmbeddedStore } from "../../src/stores/embedded.ts";
+import { leaseKey, leaseValue } from "../../src/stores/lease_value.ts";
+import type { Backing, ForeignLease, TestNode } from "./lease_store.ts";
+
+const GOOD = '{"PublicIP":"192.168.64.200"}';
+/** Entries that are no leases. */
+const BROKEN: readonly (readonly [key: string, value: string])[] = [
+  ["", GOOD],
+  ["nonsense", GOOD],
+  ["10.5.200.0-24\n", GOOD],
+  ["10.5.201.7-24", GOOD],
+  ["10.5.202.0-24&fd00:5::-64", GOOD],
+  ["10.5.203.0-24", ""],
+  ["10.5.204.0-24", "{"],
+  ["10.5.205.0-24", "null"],
+  ["10.5.206.0-24", '{"PublicIP":"\\u0000"}'],
+  ["10.5.207.0-24", `{"PublicIP":"10.0.0.1","BackendData":${"[".repeat(5000)}${"]".repeat(5000)}}`],
+];
+
+/** The backing of embedded stores. */
+export class EmbeddedBacking implements Backing {
+  readonly folder = mkdtempSync(join(tmpdir(), "weft-leases-"));
+  readonly path = join(this.folder, "leases.db");
+  readonly netConfigPath = join(this.folder, "net-conf.json");
+  #ahead = 0;
+
+  /** Milliseconds since the epoch, for all stores of this backing. */
+  readonly now = (): number => Date.now() + this.#ahead;
+
+  open(node: TestNode): Promise<LeaseStore> {
+    return openEmbeddedStore({
+      path: this.path,
+      node: node.name,
+      netConfigPath: this.netConfigPath,
+      netConfigPathIsDefault: false,
+      now: this.now,
+      random: Math.random,
+    });
+  }
+
+  async put({ node, backendType, data, lifetime }: ForeignLease): Promise<string> {
+    const endpoints = node.subnets.map((subnet, i) => ({ subnet, publicIp: node.publicIps[i]!, data: data[i] ?? null }));
+    const key = leaseKey(node.subnets);
+    await this.write(key, leaseValue({ backendType, endpoints }), node.name, lifetime === null ? null : this.now() + lifetime);
+    return key;
+  }
+
+  async putBroken(): Promise<readonly string[]> {
+    for (const [key, value] of BROKEN) await this.write(key, value, "broken", null);
+    return BROKEN.map(([key]) => key);
+  }
+
+  async remove(key: string): Promise<void> {
+    await this.sql("DELETE FROM lease WHERE key = ?", key);
+  }
+
+  async configure(text: string): Promise<void> {
+    await writeFile(`${this.netConfigPath}.new`, text);
+    await rename(`${this.netConfigPath}.new`, this.netConfigPath);
+  }
+
+  /** Moves the clock of all stores. */
+  advance(milliseconds: number): void {
+    this.#ahead += milliseconds;
+  }
+
+  /** Writes an entry, whatever it holds. The file must have been opened by a store before, since stores make it. */
+  async write(key: string, value: string, node: string, expiresAt: number | null): Promise<void> {
+    await this.sql("INSERT OR REPLACE INTO lease (key, value, node, expires_at) VALUES (?, ?, ?, ?)", key, value, node, expiresAt);
+  }
+
+  /** Runs one statement as another program would. */
+  async sql(statement: string, ...values: (string | number | null)[]): Promise<Record<string, unknown>[]> {
+    const maker = await this.open({ name: "maker", publicIps: [], subnets: [] });
+    await maker[Symbol.asyncDispose]();
+    const db = new DatabaseSync(this.path);
+    try {
+      db.exec("PRAGMA busy_timeout = 5000");
+      return db.prepare(statement).all(...values) as Record<string, unknown>[];
+    } finally {
+      db.close();
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    rmSync(this.folder, { recursive: true, force: true });
+    return Promise.resolve();
+  }
+}
