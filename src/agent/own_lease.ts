@@ -8,18 +8,15 @@
 
 import { type Cidr, contains, lengthOf } from "../model/ip.ts";
 import { type Lease, LeaseLostError, type LeaseRequest, type LeaseStore } from "../model/lease.ts";
-import type { Clock, Log } from "./ports.ts";
-
-const FIRST_PAUSE = 1_000;
-const LONGEST_PAUSE = 30_000;
+import { Patience } from "./patience.ts";
+import type { Chance, Clock, Log } from "./ports.ts";
 
 /** What the holder needs. */
 export interface OwnLeaseOptions {
   readonly store: LeaseStore;
   readonly clock: Clock;
   readonly log: Log;
-  /** A number in [0, 1), for jitter. */
-  readonly random: () => number;
+  readonly chance: Chance;
   /** Renew so long before the lease expires, in milliseconds. */
   readonly renewMargin: number;
   /** The lease is there, or has changed. */
@@ -67,8 +64,8 @@ export class OwnLease {
 
   /** Holds the lease until the signal ends it. */
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, log, random } = this.#options;
-    for (let attempt = 0; !signal.aborted;) {
+    const patience = new Patience({ ...this.#options, note: (problem) => this.#problem = problem }, signal);
+    while (!signal.aborted) {
       const pause = this.#pause();
       if (pause > 0) {
         await this.#sleep(pause, signal);
@@ -76,13 +73,10 @@ export class OwnLease {
       }
       try {
         await this.#step(signal);
-        attempt = 0;
+        patience.renew();
         this.#problem = null;
       } catch (error) {
-        if (signal.aborted) return;
-        this.#problem = (error as Error).message;
-        log(attempt === 0 ? "error" : "debug", this.#problem);
-        await this.#rest(clock, Math.min(FIRST_PAUSE * 2 ** attempt++, LONGEST_PAUSE) * (0.5 + random() / 2), signal);
+        await patience.bear(error);
       }
       this.#options.changed();
     }
@@ -129,18 +123,6 @@ export class OwnLease {
       };
       const cancel = this.#options.clock.after(Math.min(milliseconds, 2 ** 31 - 1), done);
       this.#wake = done;
-      signal.addEventListener("abort", done);
-    });
-  }
-
-  #rest(clock: Clock, milliseconds: number, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const done = () => {
-        cancel();
-        signal.removeEventListener("abort", done);
-        resolve();
-      };
-      const cancel = clock.after(milliseconds, done);
       signal.addEventListener("abort", done);
     });
   }

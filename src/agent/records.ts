@@ -1,0 +1,39 @@
+/**
+ * The store's records as of the last event.
+ *
+ * @module
+ */
+
+import type { LeaseEvent, LeaseRecord } from "../model/lease.ts";
+
+/** All records that the store holds now. */
+export class Records {
+  #byKey = new Map<string, LeaseRecord>();
+  #full = false;
+
+  /** A full list has been read. */
+  get full(): boolean {
+    return this.#full;
+  }
+
+  /** The records. */
+  values(): Iterable<LeaseRecord> {
+    return this.#byKey.values();
+  }
+
+  /** Takes an event over. */
+  take(event: LeaseEvent): void {
+    if (event.type === "snapshot") {
+      this.#byKey = new Map(event.records.map((record) => [record.key, record]));
+      this.#full = true;
+      return;
+    }
+    for (const record of event.changed) this.#byKey.set(record.key, record);
+    for (const key of event.removed) this.#byKey.delete(key);
+  }
+
+  /** Whether an event that was taken over says that a lease is gone. */
+  lacks(key: string, event: LeaseEvent): boolean {
+    return event.type === "snapshot" ? !this.#byKey.has(key) : event.removed.includes(key);
+  }
+}

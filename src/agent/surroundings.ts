@@ -1,0 +1,105 @@
+/**
+ * What the agent knows of the node it runs on: its devices, the one that leads to the other nodes, and which peers are on-link.
+ *
+ * @module
+ */
+
+import type { Settings } from "../config/settings.ts";
+import type { Ip } from "../model/ip.ts";
+import type { Facts, Kernel, Lookup } from "../model/kernel.ts";
+import type { Lease, Network } from "../model/lease.ts";
+import { chooseExternal, type External } from "./external.ts";
+import { familiesOf } from "./node.ts";
+import { settleWays, type Way } from "./ways.ts";
+
+/** The node, as the kernel described it last. */
+export class Surroundings {
+  readonly #kernel: Kernel;
+  readonly #settings: Settings;
+  #facts: Facts = { links: [], addresses: [] };
+  #external: External | null = null;
+  #problem: string | null = null;
+  /** The kernel's answers for the peers' addresses, as of the last look at the facts. */
+  #lookups: ReadonlyMap<Ip, Lookup> = new Map();
+  #ways: ReadonlyMap<Ip, Way> = new Map();
+  #segments: readonly string[] = [];
+
+  constructor(kernel: Kernel, settings: Settings) {
+    this.#kernel = kernel;
+    this.#settings = settings;
+  }
+
+  /** Devices and addresses. */
+  get facts(): Facts {
+    return this.#facts;
+  }
+
+  /** The device that leads to the other nodes; it stays while there is no better one. */
+  get external(): External | null {
+    return this.#external;
+  }
+
+  /** Why that device could not be chosen at the last look; `null` if it could. */
+  get problem(): string | null {
+    return this.#problem;
+  }
+
+  /** What is believed of the peers' addresses. */
+  get ways(): ReadonlyMap<Ip, Way> {
+    return this.#ways;
+  }
+
+  /** Devices over which peers are on-link, the external one first. */
+  get segments(): readonly string[] {
+    return this.#segments;
+  }
+
+  /** Looks again. `own` are our devices, which lead nowhere else. */
+  look(network: Network, own: readonly string[]): void {
+    const kernel = this.#kernel;
+    const { publicIp, publicIpv6, interfaces } = this.#settings;
+    this.#facts = kernel.facts();
+    this.#lookups = new Map();
+    const chosen = chooseExternal({
+      families: familiesOf(network),
+      choices: interfaces,
+      publicIps: [publicIp, publicIpv6].filter((ip) => ip !== null),
+      facts: this.#facts,
+      defaultRoute: (family) => kernel.defaultRoute(family),
+      lookup: (ip) => kernel.lookup([ip], own).get(ip),
+    });
+    // A device that is gone may come back; until then everything stays as it was.
+    if ("reason" in chosen) this.#problem = `Cannot choose the device that leads to the other nodes: ${chosen.reason}`;
+    else [this.#external, this.#problem] = [chosen, null];
+  }
+
+  /** The addresses that this node publishes, one per family, IPv4 first. */
+  publicIps(network: Network): Ip[] {
+    const { publicIp, publicIpv6 } = this.#settings;
+    return familiesOf(network).flatMap((family) =>
+      (family === 4 ? publicIp : publicIpv6) ?? this.#external?.addresses.get(family) ?? []
+    );
+  }
+
+  /** The addresses on devices that are not ours. */
+  addresses(own: readonly string[]): Ip[] {
+    return this.#facts.addresses.filter(({ link }) => !own.includes(link)).map(({ ip }) => ip);
+  }
+
+  /**
+   * Believes what the kernel says of the peers' addresses; it is asked only for new ones, and for all after a look at the facts.
+   *
+   * @returns When that may change next, in milliseconds of the caller's clock; `null` if all is settled.
+   */
+  settle(peers: readonly Lease[], own: readonly string[], now: number): number | null {
+    const ips = [...new Set(peers.flatMap(({ endpoints }) => endpoints.map(({ publicIp }) => publicIp)))];
+    const fresh = this.#kernel.lookup(ips.filter((ip) => !this.#lookups.has(ip)), own);
+    this.#lookups = new Map(ips.map((ip) => [ip, fresh.get(ip) ?? this.#lookups.get(ip)!]));
+    const { ways, settlesAt } = settleWays(this.#ways, this.#lookups, this.#facts.links, now);
+    this.#ways = ways;
+    const links = [...[...this.#lookups.values()].map(({ onLink }) => onLink), ...[...ways.values()].map(({ link }) => link)];
+    const segments = links.filter((link) => link !== null).sort();
+    this.#segments = [...new Set([...(this.#external === null ? [] : [this.#external.link.name]), ...segments])];
+    return settlesAt;
+  }
+}
