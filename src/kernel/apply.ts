@@ -8,12 +8,13 @@
  * @module
  */
 
-import { familyOf, lengthOf, networkOf } from "../model/ip.ts";
+import { type Family, familyOf, lengthOf, networkOf } from "../model/ip.ts";
 import {
   type Address,
   type Change,
   type Fdb,
   type Item,
+  type Kind,
   type Link,
   type Neighbour,
   type Nexthop,
@@ -21,6 +22,7 @@ import {
   type Route,
 } from "../model/item.ts";
 import { FLAG, type Request, request } from "../netlink/connection.ts";
+import { type Template, template } from "../netlink/template.ts";
 import {
   ADDRESS,
   AF,
@@ -48,36 +50,94 @@ export class NoSuchLinkError extends Error {
   override readonly name = "NoSuchLinkError";
 }
 
-/**
- * The requests that make a change; one, except where a device has to be made anew.
- *
- * @param index Index of a device by its name; throws {@linkcode NoSuchLinkError} where there is none.
- */
-export function requestsFor(change: Change, index: (link: string) => number): Request[] {
-  return change.op === "put" ? put(change.item, change.old, index) : [drop(change.item, index)];
-}
-
 type Index = (link: string) => number;
 
-function put(item: Item, old: Item | null, index: Index): Request[] {
-  const create = FLAG.CREATE | (old === null ? FLAG.EXCL : FLAG.REPLACE);
-  switch (item.kind) {
-    case "link":
-      return putLink(item, old as Link | null, index);
-    case "reverse-path":
-      return [request(RTM.NEWLINK, 0, LINK, { index: index(item.link), afSpec: { inet: { conf: { rpFilter: LOOSE } } } })];
-    case "address":
-      return [request(RTM.NEWADDR, FLAG.CREATE | FLAG.REPLACE, ADDRESS, address(item, index))];
-    case "fdb":
-      return [request(RTM.NEWNEIGH, FLAG.CREATE | FLAG.REPLACE, NEIGHBOUR, { ...fdb(item, index), dst: item.dst })];
-    case "neighbour":
-      return [request(RTM.NEWNEIGH, FLAG.CREATE | FLAG.REPLACE, NEIGHBOUR, { ...neighbour(item, index), lladdr: item.mac })];
-    case "nexthop":
-      return [request(RTM.NEWNEXTHOP, create, NEXTHOP, nexthop(item, index))];
-    case "route":
-      return [request(RTM.NEWROUTE, create, ROUTE, route(item, index))];
-    default:
-      return item satisfies never;
+/** Makes requests of changes, and keeps templates of those that come by the thousand. */
+export class Requests {
+  readonly #index: Index;
+  readonly #last: Readonly<Record<Family, Map<Kind, { readonly shape: readonly unknown[]; readonly template: Template }>>> = {
+    4: new Map(),
+    6: new Map(),
+  };
+
+  /** @param index Index of a device by its name; throws {@linkcode NoSuchLinkError} where there is none. */
+  constructor(index: Index) {
+    this.#index = index;
+  }
+
+  /** The requests that make a change; one, except where a device has to be made anew. */
+  of(change: Change): readonly Request[] {
+    return change.op === "put" ? this.#put(change.item, change.old) : [drop(change.item, this.#index)];
+  }
+
+  #put(item: Item, old: Item | null): readonly Request[] {
+    const index = this.#index;
+    const create = FLAG.CREATE | (old === null ? FLAG.EXCL : FLAG.REPLACE);
+    switch (item.kind) {
+      case "link":
+        return putLink(item, old as Link | null, index);
+      case "reverse-path":
+        return [request(RTM.NEWLINK, 0, LINK, { index: index(item.link), afSpec: { inet: { conf: { rpFilter: LOOSE } } } })];
+      case "address":
+        return [request(RTM.NEWADDR, FLAG.CREATE | FLAG.REPLACE, ADDRESS, address(item, index))];
+      case "fdb":
+        return [this.#fdb(item)];
+      case "neighbour":
+        return [this.#neighbour(item)];
+      case "nexthop":
+        return [this.#nexthop(item, create)];
+      case "route":
+        return [this.#route(item, create)];
+      default:
+        return item satisfies never;
+    }
+  }
+
+  #fdb(item: Fdb): Request {
+    const shape = [this.#index(item.link)];
+    const like = this.#like("fdb", familyOf(item.dst), shape, () => {
+      const value = { ...fdb(item, this.#index), dst: item.dst };
+      return template(RTM.NEWNEIGH, FLAG.CREATE | FLAG.REPLACE, NEIGHBOUR, value, ["lladdr", "dst"]);
+    });
+    return like.with(item.mac, item.dst);
+  }
+
+  #neighbour(item: Neighbour): Request {
+    const shape = [this.#index(item.link)];
+    const like = this.#like("neighbour", familyOf(item.ip), shape, () => {
+      const value = { ...neighbour(item, this.#index), lladdr: item.mac };
+      return template(RTM.NEWNEIGH, FLAG.CREATE | FLAG.REPLACE, NEIGHBOUR, value, ["dst", "lladdr"]);
+    });
+    return like.with(item.ip, item.mac);
+  }
+
+  #nexthop(item: Nexthop, flags: number): Request {
+    const { link, onlink, via } = item.hop;
+    const shape = [flags, this.#index(link), onlink];
+    const like = this.#like("nexthop", familyOf(via), shape, () => {
+      return template(RTM.NEWNEXTHOP, flags, NEXTHOP, nexthop(item, this.#index), ["id", "gateway"]);
+    });
+    return like.with(item.id, via);
+  }
+
+  #route(item: Route, flags: number): Request {
+    const { dst, to, src } = item;
+    const byId = typeof to === "number";
+    const shape = [flags, dst.slice(dst.indexOf("/")), src, byId || this.#index(to.link), byId || to.onlink];
+    const like = this.#like("route", familyOf(dst), shape, () => {
+      return template(RTM.NEWROUTE, flags, ROUTE, route(item, this.#index), ["dst", byId ? "nexthopId" : "gateway"]);
+    });
+    return like.with(dst, byId ? to : to.via);
+  }
+
+  /** The template that was used last for the kind and family, if it has the shape; thousands in a row have. */
+  #like(kind: Kind, family: Family, shape: readonly unknown[], make: () => Template): Template {
+    const templates = this.#last[family];
+    const last = templates.get(kind);
+    if (last !== undefined && shape.every((part, i) => part === last.shape[i])) return last.template;
+    const made = make();
+    templates.set(kind, { shape, template: made });
+    return made;
   }
 }
 

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { cidrOf, overlaps } from "../model/ip.ts";
+import { cidrOf, type Ip, overlaps } from "../model/ip.ts";
 import { KINDS, PROTOCOL } from "../model/item.ts";
 import type { Dirty, Ownership } from "../model/kernel.ts";
 import { type Driver, type Event, subscribe } from "../netlink/connection.ts";
@@ -69,7 +69,7 @@ export function classify({ type, view, at, length }: Event, { own, nameOf }: Sco
     case RTM.DELROUTE: {
       const row = ROUTE.read(view, at, length);
       if (row === null) return [];
-      const dst = row.dst === undefined ? undefined : cidrOf(row.dst, row.dstLength!);
+      const dst = row.dst === undefined ? undefined : cidrOf(row.dst as Ip, row.dstLength!);
       const inside = dst !== undefined && own().networks.some(({ network }) => overlaps(network, dst));
       if (inside || row.protocol === PROTOCOL) return row.table === TABLE_MAIN ? ["route"] : [];
       return ["facts", "nexthop"];

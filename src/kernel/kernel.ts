@@ -12,7 +12,7 @@ import { type Change, describe, type Item, type Kind, type Link, rankOf } from "
 import type { Dirty, Facts, Kernel, Lookup, Observation, Outcome, Ownership } from "../model/kernel.ts";
 import { AnswerLostError, Connection, type Driver, NetlinkError, type Request, request } from "../netlink/connection.ts";
 import { AF, NEXTHOP, ROUTE, RTM, TABLE_MAIN } from "../netlink/rtnl.ts";
-import { NoSuchLinkError, requestsFor } from "./apply.ts";
+import { NoSuchLinkError, Requests } from "./apply.ts";
 import { watchKernel } from "./events.ts";
 import { familyNumber, type LinkRow, lookup, readDefaultRoute, readFacts, readLinks } from "./facts.ts";
 import { observe } from "./observe.ts";
@@ -34,6 +34,7 @@ class NetlinkKernel implements Kernel, Disposable {
   readonly #knowsNexthopObjects: boolean;
   readonly #driver: Driver;
   readonly #connection: Connection;
+  readonly #requests = new Requests((link) => this.#indexOf(link));
   #links: readonly LinkRow[] = [];
   #indexes: ReadonlyMap<string, number> = new Map();
   #names: ReadonlyMap<number, string> = new Map();
@@ -105,8 +106,8 @@ class NetlinkKernel implements Kernel, Disposable {
     const requests: Request[] = [];
     const spans = changes.map((change) => {
       try {
-        const made = requestsFor(change, (link) => this.#indexOf(link));
-        requests.push(...made);
+        const made = this.#requests.of(change);
+        for (const each of made) requests.push(each);
         return made.length;
       } catch (error) {
         if (error instanceof NoSuchLinkError) return error;
@@ -120,7 +121,8 @@ class NetlinkKernel implements Kernel, Disposable {
       if (span instanceof NoSuchLinkError) {
         return { change, error: change.op === "drop" ? null : span.message, foreign: false }; // with its device an item is gone
       }
-      const failed = results.slice(at, at += span).find((result) => result !== null) ?? null;
+      let failed: NetlinkError | AnswerLostError | null = null;
+      for (const end = at + span; at < end; at++) failed ??= results[at]!;
       return this.#outcome(change, failed);
     });
   }

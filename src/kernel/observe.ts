@@ -7,7 +7,7 @@
  * @module
  */
 
-import { type Cidr, cidrOf, contains, type Family, familyOf, ipOf, lengthOf, networkOf } from "../model/ip.ts";
+import { type Cidr, cidrOf, contains, type Family, familyOf, type Ip, ipOf, lengthOf, networkOf } from "../model/ip.ts";
 import { type Item, keyOf, type Kind, type Link, PROTOCOL, type Route } from "../model/item.ts";
 import type { Observation, Ownership } from "../model/kernel.ts";
 import { type Connection, request } from "../netlink/connection.ts";
@@ -164,7 +164,7 @@ function observeRoutes({ connection, own, names, values }: Look): Route[] {
 function readRoute(row: RouteMessage, own: Ownership, names: ReadonlyMap<number, string>): Route | null {
   const metric = row.family === AF.INET6 ? IPV6_METRIC : 0;
   if (row.type !== UNICAST || row.dst === undefined || row.tos !== 0 || (row.priority ?? 0) !== metric) return null;
-  const dst = cidrOf(row.dst, row.dstLength!);
+  const dst = cidrOf(row.dst as Ip, row.dstLength!);
   if (!own.networks.some((range) => isSubnetOf(dst, range))) return null;
   const src = row.prefSrc ?? null;
   const adopted = row.protocol === PROTOCOL_BOOT && { adopted: true as const };

@@ -10,7 +10,8 @@
 
 import { constants } from "node:os";
 import type { Driver, NetlinkSocket } from "../../ffi/mod.ts";
-import { type Attributes, eachAttribute, type Fields, type Message, type Of, text, Writer } from "./schema.ts";
+import { type Attributes, eachAttribute, type Fields, type Message, type Of } from "./schema.ts";
+import { text, Writer } from "./wire.ts";
 
 export type { Driver };
 
@@ -68,13 +69,13 @@ export class AnswerLostError extends Error {
 }
 
 /** One request to the kernel. */
-export interface Request<F extends Fields = Fields, A extends Attributes = Attributes> {
+export interface Request {
   /** Message type, for example RTM_NEWROUTE. */
   readonly type: number;
   /** Flags besides REQUEST and ACK. */
   readonly flags: number;
-  readonly message: Message<F, A>;
-  readonly value: Of<Message<F, A>>;
+  /** Writes what stands behind the header. */
+  write(writer: Writer): void;
 }
 
 /** Joins type, flags, table and value to a request. */
@@ -84,7 +85,7 @@ export function request<F extends Fields, A extends Attributes>(
   message: Message<F, A>,
   value: Of<Message<F, A>>,
 ): Request {
-  return { type, flags, message, value } as unknown as Request;
+  return { type, flags, write: (writer) => message.write(writer, value) };
 }
 
 /** What a dump brought. */
@@ -328,13 +329,13 @@ function drain(socket: NetlinkSocket): void {
   while (receiveOrOverrun(socket, 0) !== null);
 }
 
-function writeRequest(writer: Writer, { type, flags, message, value }: Request, seq: number, extra: number): void {
+function writeRequest(writer: Writer, request: Request, seq: number, extra: number): void {
   const start = writer.reserve(HEADER);
-  message.write(writer, value);
+  request.write(writer);
   const { view } = writer;
   view.setUint32(start, writer.at - start, true);
-  view.setUint16(start + 4, type, true);
-  view.setUint16(start + 6, flags | extra, true);
+  view.setUint16(start + 4, request.type, true);
+  view.setUint16(start + 6, request.flags | extra, true);
   view.setUint32(start + 8, seq, true);
 }
 

@@ -6,7 +6,8 @@
  * @module
  */
 
-import { be16, flag, i32, ip, mac, message, nested, type Of, text, u16, u32, u8 } from "./schema.ts";
+import { message, nested, type Of } from "./schema.ts";
+import { be16, flag, i32, ip, mac, prefix, text, u16, u32, u8 } from "./wire.ts";
 
 /** Message types (RTM_*). */
 export const RTM = {
@@ -126,7 +127,7 @@ export const ADDRESS = message({ family: u8, prefixLength: u8, flags8: u8, scope
 export const ROUTE = message(
   { family: u8, dstLength: u8, srcLength: u8, tos: u8, table: u8, protocol: u8, scope: u8, type: u8, flags: u32 },
   {
-    dst: [1, ip],
+    dst: [1, prefix],
     oif: [4, u32],
     gateway: [5, ip],
     priority: [6, u32],
