@@ -13,46 +13,27 @@
  * @module
  */
 
+import { Aim } from "./agent/aim.ts";
 import { Alarm } from "./agent/alarm.ts";
+import { dryRun } from "./agent/dry_run.ts";
 import { EnvFile } from "./agent/env_file.ts";
-import { Macs, type NodeInput, ownershipOf, podMtu, published, sidesOf } from "./agent/node.ts";
+import { Macs, podMtu, published } from "./agent/node.ts";
 import { OwnLease } from "./agent/own_lease.ts";
 import { endless, Patience } from "./agent/patience.ts";
-import type { Chance, Clock, Log, SubnetFile } from "./agent/ports.ts";
+import type { AgentOptions } from "./agent/options.ts";
 import { Records } from "./agent/records.ts";
 import { kernelStanding, type Standing } from "./agent/report.ts";
 import { type Setup, setupOf, StartError } from "./agent/setup.ts";
 import { reportOf } from "./agent/status.ts";
 import { Surroundings } from "./agent/surroundings.ts";
-import type { Settings } from "./config/settings.ts";
-import type { Backend, NodeSide } from "./model/backend.ts";
 import type { Cidr } from "./model/ip.ts";
 import { type Change, describe, type Item, keyOf, KINDS, same } from "./model/item.ts";
-import type { Dirty, Kernel, Ownership } from "./model/kernel.ts";
-import type { Lease, LeaseEvent, LeaseStore } from "./model/lease.ts";
+import type { Dirty, Ownership } from "./model/kernel.ts";
+import type { Lease, LeaseEvent } from "./model/lease.ts";
 import type { Report } from "./model/report.ts";
-import { fold, type Rejected } from "./reconcile/fold.ts";
-import { nexthopIds } from "./reconcile/nexthops.ts";
-import { type Plan, Planner } from "./reconcile/plan.ts";
-import { type Goal, Reconciler } from "./reconcile/reconciler.ts";
+import { Reconciler } from "./reconcile/reconciler.ts";
 
-export { StartError };
-
-/** What an agent is made of. */
-export interface AgentOptions {
-  readonly version: string;
-  readonly node: string;
-  readonly settings: Settings;
-  readonly backends: readonly Backend[];
-  readonly kernel: Kernel;
-  readonly store: LeaseStore;
-  /** What the operator should know of this kind of store; `null` if nothing. */
-  readonly storeNote: string | null;
-  readonly subnetFile: SubnetFile;
-  readonly clock: Clock;
-  readonly chance: Chance;
-  readonly log: Log;
-}
+export { type AgentOptions, StartError };
 
 /** Facts are read again at most so often, in milliseconds: on a busy node every new pod is an event. */
 const FACTS_PAUSE = 100;
@@ -74,18 +55,13 @@ export class Agent {
   readonly #envFile: EnvFile;
   readonly #records = new Records();
   readonly #macs: Macs;
-  readonly #planner = new Planner();
   readonly #reconciler: Reconciler;
+  readonly #aim: Aim;
   #ownLease: OwnLease;
   #former: Ownership["networks"] = [];
   #setup: Setup | null = null;
   #factsReadAt = -Infinity;
   #factsDirty = true;
-  #sides: readonly NodeSide[] = [];
-  #sidesKey = "";
-  #plan: Plan = { items: new Map(), peers: [], waiting: [] };
-  #rejected: readonly Rejected[] = [];
-  #own: Ownership = { links: [], networks: [], nexthops: new Set(), reversePath: [] };
   #lastSync: number | null = null;
   #configProblem: string | null = "the network configuration has not been read yet";
   #kernelProblem: string | null = null;
@@ -99,6 +75,8 @@ export class Agent {
     this.#envFile = new EnvFile(subnetFile, settings.subnetFile, log);
     this.#macs = new Macs(() => chance.mac());
     this.#reconciler = new Reconciler(kernel);
+    const [records, surroundings, macs, reconciler] = [this.#records, this.#surroundings, this.#macs, this.#reconciler];
+    this.#aim = new Aim({ kernel, records, surroundings, macs, reconciler });
     this.#ownLease = this.#newOwnLease([]);
   }
 
@@ -109,7 +87,7 @@ export class Agent {
    */
   async run(signal: AbortSignal): Promise<void> {
     await this.#readFormer();
-    using _watch = this.#o.kernel.watch(() => this.#own, (dirty) => this.#onKernel(dirty));
+    using _watch = this.#o.kernel.watch(() => this.#aim.own, (dirty) => this.#onKernel(dirty));
     const ended = new AbortController();
     const all = AbortSignal.any([signal, ended.signal]);
     all.addEventListener("abort", () => this.#alarm.poke());
@@ -125,27 +103,8 @@ export class Agent {
   }
 
   /** What an agent with these options would change in the kernel now; nothing is written, not even a lease. */
-  static async dryRun(options: AgentOptions, signal: AbortSignal): Promise<readonly Change[]> {
-    const agent = new Agent(options);
-    await agent.#readFormer();
-    for await (const text of options.store.networkConfig(signal)) {
-      agent.#setup = agent.#newSetup(text);
-      break;
-    }
-    const setup = agent.#setup!;
-    agent.#look(setup);
-    if (agent.#fatal !== null) throw agent.#fatal;
-    const before = await options.store.previousLease(agent.#surroundings.publicIps(setup.network), signal);
-    if (before === null) {
-      throw new StartError("This node has no lease yet, so there is nothing to plan with: start the agent first");
-    }
-    for await (const event of options.store.watch(signal)) {
-      agent.#records.take(event);
-      break;
-    }
-    agent.#macs.know(agent.#surroundings.facts, before);
-    const now = options.clock.now();
-    return agent.#reconciler.changes(agent.#prepare(setup, before, now), now);
+  static dryRun(options: AgentOptions, signal: AbortSignal): Promise<readonly Change[]> {
+    return dryRun(options, signal);
   }
 
   /** What the agent says about itself. */
@@ -153,7 +112,7 @@ export class Agent {
     const { version, node, store, storeNote, clock } = this.#o;
     const { external, problem } = this.#surroundings;
     const setup = this.#setup;
-    const input = setup === null ? null : this.#input(setup);
+    const input = setup === null ? null : this.#aim.input(setup);
     return reportOf({
       version,
       node,
@@ -164,8 +123,8 @@ export class Agent {
       publicIps: setup === null ? [] : this.#surroundings.publicIps(setup.network),
       lease: this.#ownLease.lease,
       mtu: input === null ? null : podMtu(input),
-      plan: this.#plan,
-      rejected: this.#rejected,
+      plan: this.#aim.plan,
+      rejected: this.#aim.rejected,
       standing: this.#standing(),
       repairs: this.#reconciler.repairs,
       lastSync: this.#lastSync,
@@ -248,16 +207,10 @@ export class Agent {
     this.#alarm.set("audit", AUDIT, () => this.#onKernel(new Set(ALL)));
   }
 
-  #input(setup: Setup): NodeInput | null {
-    const { external, segments } = this.#surroundings;
-    if (external === null) return null;
-    return { ...setup, external, segments, ways: () => this.#surroundings.ways, macs: this.#macs };
-  }
-
   #look(setup: Setup): void {
     this.#factsDirty = false;
     this.#factsReadAt = this.#o.clock.now();
-    this.#surroundings.look(setup.network, this.#own.links);
+    this.#surroundings.look(setup.network, setup.backend.links(setup.options));
     const { facts, external, problem } = this.#surroundings;
     this.#macs.know(facts, null);
     if (external === null) this.#fatal = new StartError(problem!);
@@ -266,58 +219,31 @@ export class Agent {
 
   #publish(setup: Setup): void {
     const { network, backend } = setup;
-    const endpoints = published(this.#input(setup)!, this.#surroundings.publicIps(network));
+    const endpoints = published(this.#aim.input(setup)!, this.#surroundings.publicIps(network));
     this.#ownLease.want({ network, backendType: backend.type, endpoints });
-  }
-
-  /** Sides are made anew only when something in them has changed, since plans are remembered by them. */
-  #makeSides(input: NodeInput, lease: Lease): void {
-    const sides = sidesOf(input, lease);
-    const key = JSON.stringify([sides, input.backend.name, input.options]);
-    if (key === this.#sidesKey) return;
-    this.#sides = sides;
-    this.#sidesKey = key;
   }
 
   async #reconcile(setup: Setup, lease: Lease): Promise<void> {
     const { clock, log } = this.#o;
     const now = clock.now();
-    const { changed, failed, retryAt } = await this.#reconciler.reconcile(this.#prepare(setup, lease, now), now);
+    const { goal, settlesAt } = this.#aim.take(setup, lease, this.#former, now);
+    if (settlesAt !== null) this.#alarm.set("ways", settlesAt - now);
+    const { changed, failed, retryAt } = await this.#reconciler.reconcile(goal, now);
     this.#kernelProblem = null;
     changed.slice(0, LOGGED.changes).forEach((line) => log("info", line));
     if (changed.length > LOGGED.changes) log("info", `and ${changed.length - LOGGED.changes} more changes`);
     failed.slice(0, LOGGED.failures).forEach((reason) => log("warning", reason));
     if (retryAt !== null) this.#alarm.set("retry", Math.max(retryAt - now, 10));
-    if (this.#records.full && kernelStanding(this.#plan, this.#standing()).missing.length === 0) this.#lastSync = now;
-  }
-
-  /** Folds, looks and plans. */
-  #prepare(setup: Setup, lease: Lease, now: number): Goal {
-    const { network, backend, options } = setup;
-    const devices = backend.links(options);
-    const addresses = this.#surroundings.addresses(devices);
-    const { peers, rejected } = fold(this.#records.values(), { network, own: lease, addresses });
-    this.#rejected = rejected;
-    const settlesAt = this.#surroundings.settle(peers, devices, now);
-    if (settlesAt !== null) this.#alarm.set("ways", settlesAt - now);
-    const input = this.#input(setup)!;
-    this.#makeSides(input, lease);
-    const nexthops = new Set(nexthopIds(peers.flatMap(({ endpoints }) => endpoints.map(({ subnet }) => subnet))).values());
-    this.#own = ownershipOf(input, this.#surroundings.facts, nexthops, this.#former);
-    this.#reconciler.observe(this.#own);
-    const { nexthopObjects } = this.#o.kernel;
-    const { foreign } = this.#reconciler;
-    this.#plan = this.#planner.plan({ backend, options, sides: this.#sides, peers, nexthopObjects, foreign });
-    return { items: this.#plan.items, own: this.#own, waiting: this.#plan.waiting, dropStale: this.#records.full };
+    if (this.#records.full && kernelStanding(this.#aim.plan, this.#standing()).missing.length === 0) this.#lastSync = now;
   }
 
   #standing(): Standing {
     return { observed: this.#reconciler.observed, failures: this.#reconciler.failures };
   }
 
-  async #writeSubnetEnv({ backend, options }: Setup): Promise<void> {
-    const sides = this.#sides;
-    const needed = sides.flatMap((side) => backend.node(side, options)).filter((item) => item.kind !== "reverse-path");
+  async #writeSubnetEnv(setup: Setup): Promise<void> {
+    const { sides } = this.#aim;
+    const needed = this.#aim.nodeItems(setup).filter((item) => item.kind !== "reverse-path");
     const missing = needed.find((item) => !inPlace(this.#reconciler, item));
     if (missing !== undefined) return this.#envFile.wait(`subnet.env waits for ${describe(missing)}`);
     const written = await this.#envFile.write({

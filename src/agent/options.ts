@@ -1,0 +1,28 @@
+/**
+ * What an agent is made of.
+ *
+ * @module
+ */
+
+import type { Settings } from "../config/settings.ts";
+import type { Backend } from "../model/backend.ts";
+import type { Kernel } from "../model/kernel.ts";
+import type { LeaseStore } from "../model/lease.ts";
+import type { Chance, Clock, Log, SubnetFile } from "./ports.ts";
+
+/** Everything that the agent is handed: settings, and its ways to the outside. */
+export interface AgentOptions {
+  readonly version: string;
+  /** The node's name. */
+  readonly node: string;
+  readonly settings: Settings;
+  readonly backends: readonly Backend[];
+  readonly kernel: Kernel;
+  readonly store: LeaseStore;
+  /** What the operator should know of this kind of store; `null` if nothing. */
+  readonly storeNote: string | null;
+  readonly subnetFile: SubnetFile;
+  readonly clock: Clock;
+  readonly chance: Chance;
+  readonly log: Log;
+}
