@@ -74,23 +74,25 @@ export class FileWatch implements Disposable {
 
   /** Watches what is to be watched now, and no more. */
   #aim(): void {
-    clearTimeout(this.#again);
-    this.#problem = null;
-    for (let walks = 0; walks < MOST_WALKS && this.#problem === null; walks++) {
+    let isSound = true;
+    for (let walks = 0; walks < MOST_WALKS; walks++) {
       const spots = lookouts(this.#path);
-      for (const [key] of this.#watchers) if (!spots.has(key)) this.#drop(key);
-      let isNew = false;
-      for (const [key, spot] of spots) {
-        const open = this.#watchers.get(key);
-        if (open !== undefined) open.names = spot.names;
-        else this.#watch(key, spot);
-        isNew ||= open === undefined;
+      for (const [key, open] of this.#watchers) {
+        const spot = spots.get(key);
+        if (spot === undefined) this.#drop(key);
+        else open.names = spot.names;
       }
-      if (!isNew) return;
+      const missing = [...spots].filter(([key]) => !this.#watchers.has(key));
+      if (missing.length === 0) break;
+      isSound = false;
+      if (missing.map(([key, spot]) => this.#watch(key, spot)).includes(false)) break;
     }
+    if (isSound) this.#problem = null; // a watch may fail some time after it was made, so it counts as good only when seen again
+    this.#lookAnyway();
   }
 
-  #watch(key: string, { folder, names }: Lookout): void {
+  /** @returns Whether it went well so far. */
+  #watch(key: string, { folder, names }: Lookout): boolean {
     try {
       const watcher = watch(folder, (_event, name) => {
         if (name === null || this.#watchers.get(key)?.names.has(name)) this.ring();
@@ -98,10 +100,13 @@ export class FileWatch implements Disposable {
       watcher.on("error", (error) => {
         this.#drop(key);
         this.#fail(folder, error);
+        this.#lookAnyway();
       });
       this.#watchers.set(key, { watcher, names });
+      return true;
     } catch (error) {
       this.#fail(folder, error as Error);
+      return false;
     }
   }
 
@@ -114,8 +119,11 @@ export class FileWatch implements Disposable {
     this.#problem =
       `Cannot watch the folder ${quote(folder)}: ${error.message}; ${quote(this.#path)} is looked at every second instead` +
       " (fs.inotify.max_user_instances and fs.inotify.max_user_watches may be too low)";
+  }
+
+  #lookAnyway(): void {
     clearTimeout(this.#again);
-    this.#again = setTimeout(() => this.ring(), LOOK_ANYWAY);
+    if (this.#problem !== null) this.#again = setTimeout(() => this.ring(), LOOK_ANYWAY);
   }
 }
 
