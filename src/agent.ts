@@ -158,7 +158,13 @@ export class Agent {
 
   async #followConfig(signal: AbortSignal): Promise<void> {
     const { store, log, clock, chance } = this.#o;
-    const note = (problem: string) => this.#configProblem = problem;
+    // A file that is wrong from the start stays wrong; in etcd it may be mended.
+    const note = (problem: string) => {
+      this.#configProblem = problem;
+      if (this.#setup !== null || store.kind === "etcd") return;
+      this.#fatal = new StartError(problem);
+      this.#alarm.poke();
+    };
     for await (const text of endless(() => store.networkConfig(signal), { clock, chance, log, note }, signal)) {
       try {
         this.#setup = this.#newSetup(text);
@@ -166,10 +172,8 @@ export class Agent {
         this.#factsDirty = true;
       } catch (error) {
         const { message } = error as Error;
-        this.#configProblem = message;
-        // A file that is wrong from the start stays wrong; in etcd it may be mended.
-        if (this.#setup === null && store.kind !== "etcd") this.#fatal = new StartError(message);
-        else log("error", message);
+        note(message);
+        if (this.#fatal === null) log("error", message);
       }
       this.#alarm.poke();
     }
@@ -187,6 +191,7 @@ export class Agent {
         this.#o.log("error", this.#kernelProblem);
         this.#alarm.set("retry", RETRY);
       }
+      if (this.#fatal !== null) return;
       if (holding || this.#setup === null || this.#surroundings.external === null) continue;
       const before = await this.#previousLease(this.#setup, signal);
       this.#macs.know(this.#surroundings.facts, before);
