@@ -28,6 +28,8 @@ export type Annotations = { readonly [Name in Annotation]?: string };
 
 /** The full names of all annotations and the way back. */
 export interface AnnotationNames {
+  /** What all full names begin with, in UTF-8. */
+  readonly prefix: Uint8Array;
   full(name: Annotation): string;
   /** The annotation with this full name, or `undefined` if it is not ours. */
   known(full: string): Annotation | undefined;
@@ -58,5 +60,5 @@ export function annotationNames(prefix: string): AnnotationNames {
     );
   }
   const byFull = new Map(ANNOTATIONS.map((name) => [whole + name, name]));
-  return { full: (name) => whole + name, known: (full) => byFull.get(full) };
+  return { prefix: new TextEncoder().encode(whole), full: (name) => whole + name, known: (full) => byFull.get(full) };
 }

@@ -52,7 +52,7 @@ export function apiError(what: string, { code, message, retryAfterSeconds }: Sta
   return new ApiError(`The API server refused ${what} with ${code}: ${said}${remedy}`, code, retryAfter);
 }
 
-async function beginningOf(body: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+async function beginningOf(body: AsyncIterable<Uint8Array>): Promise<Buffer> {
   const pieces: Uint8Array[] = [];
   let length = 0;
   for await (const piece of body) {
@@ -64,17 +64,16 @@ async function beginningOf(body: AsyncIterable<Uint8Array>): Promise<Uint8Array>
 }
 
 /** A `Status` in protobuf or JSON; anything else, as a proxy might send it, is the message itself. */
-function statusIn(body: Uint8Array): Status {
-  const none = { code: 0, reason: "", message: "", retryAfterSeconds: 0 };
+function statusIn(body: Buffer): Status {
+  const none = { code: 0, message: "", retryAfterSeconds: 0 };
   try {
-    const text = new TextDecoder().decode(body);
-    if (text.startsWith("k8s\0")) return readStatus(openEnvelope(body).raw);
+    const text = body.toString();
+    if (text.startsWith("k8s\0")) return readStatus(openEnvelope(body).message);
     if (!text.startsWith("{")) return { ...none, message: text };
-    const status = JSON.parse(text) as { message?: unknown; reason?: unknown; details?: { retryAfterSeconds?: unknown } };
+    const status = JSON.parse(text) as { message?: unknown; details?: { retryAfterSeconds?: unknown } };
     return {
       ...none,
       message: String(status.message ?? ""),
-      reason: String(status.reason ?? ""),
       retryAfterSeconds: Number(status.details?.retryAfterSeconds) || 0,
     };
   } catch {

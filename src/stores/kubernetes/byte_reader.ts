@@ -7,7 +7,8 @@
  * @module
  */
 
-import { LONGEST_VARINT, ProtobufError, readVarint } from "./protobuf.ts";
+import { Buffer } from "node:buffer";
+import { LONGEST_VARINT, ProtobufError, readVarint, varintLength } from "./protobuf.ts";
 
 /** The API server's own limit for an object is 3 MB; one run is one object. */
 const LONGEST_RUN = 8 * 1024 * 1024;
@@ -15,7 +16,7 @@ const LONGEST_RUN = 8 * 1024 * 1024;
 /** Reads from the pieces of a body. What it hands out is valid until the next call. */
 export class ByteReader {
   readonly #pieces: AsyncIterator<Uint8Array>;
-  #buffer = new Uint8Array(64 * 1024);
+  #buffer = Buffer.alloc(64 * 1024);
   #from = 0;
   #to = 0;
   /** Bytes handed out so far. */
@@ -35,7 +36,7 @@ export class ByteReader {
    *
    * @throws {ProtobufError} If the body ends before, or the run is longer than any object.
    */
-  async take(length: number): Promise<Uint8Array> {
+  async take(length: number): Promise<Buffer> {
     if (length > LONGEST_RUN) throw new ProtobufError(`one object claims ${length} bytes`);
     if (!await this.#fill(length)) throw new ProtobufError(`the body ended ${length - (this.#to - this.#from)} bytes too early`);
     const run = this.#buffer.subarray(this.#from, this.#from + length);
@@ -46,10 +47,11 @@ export class ByteReader {
   /** The next varint. */
   async varint(): Promise<number> {
     await this.#fill(LONGEST_VARINT);
-    const read = readVarint(this.#buffer.subarray(0, this.#to), this.#from);
-    if (read === null) throw new ProtobufError("the body ended inside a number");
-    this.#advance(read[1] - this.#from);
-    return read[0];
+    const length = varintLength(this.#buffer, this.#from, this.#to);
+    if (length === 0) throw new ProtobufError("the body ended inside a number");
+    const value = readVarint(this.#buffer, this.#from, length);
+    this.#advance(length);
+    return value;
   }
 
   #advance(length: number): void {
@@ -71,7 +73,7 @@ export class ByteReader {
     const kept = this.#to - this.#from;
     if (this.#to + piece.length > this.#buffer.length) {
       const size = kept + piece.length;
-      const target = size > this.#buffer.length ? new Uint8Array(size * 2) : this.#buffer;
+      const target = size > this.#buffer.length ? Buffer.alloc(size * 2) : this.#buffer;
       target.set(this.#buffer.subarray(this.#from, this.#to));
       this.#buffer = target;
       this.#from = 0;

@@ -37,7 +37,7 @@ export interface HttpOptions {
   readonly credentials: Credentials;
   /** `User-Agent`, by which an API server's log tells who asked. */
   readonly userAgent: string;
-  /** Called after about every 2 MB read, so that a runtime can give memory back which its own collector would keep for later. */
+  /** Called after about every 2 MB read and after a large answer, so that a runtime can give memory back which its own collector would keep for later. */
   readonly collect?: () => void;
 }
 
@@ -113,17 +113,13 @@ export class HttpClient {
 
   async *#body(response: http.IncomingMessage, request: Request, access: Access, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     const { silence = SILENCE } = request;
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const watch = () => {
-      timer = setTimeout(() => response.destroy(silent(silence)), silence);
-    };
+    const before = this.bytesRead;
+    const timer = setTimeout(() => response.destroy(silent(silence)), silence);
     try {
-      watch();
       for await (const piece of response as AsyncIterable<Uint8Array>) {
-        clearTimeout(timer);
+        timer.refresh();
         this.#count(piece.length);
         yield piece;
-        watch();
       }
       if (!response.complete) throw new Error("the connection was cut in the middle of the answer");
     } catch (error) {
@@ -132,6 +128,7 @@ export class HttpClient {
       throw unreachable(access, error as Error);
     } finally {
       clearTimeout(timer);
+      if (this.bytesRead - before > COLLECT_EVERY) this.#options.collect?.();
     }
   }
 

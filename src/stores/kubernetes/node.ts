@@ -8,8 +8,9 @@
  * @module
  */
 
+import { Buffer } from "node:buffer";
 import type { Annotation, AnnotationNames, Annotations } from "./annotations.ts";
-import { fields, messageIn, text } from "./protobuf.ts";
+import type { Cursor } from "./protobuf.ts";
 
 /** A Node, reduced. */
 export interface NodeObject {
@@ -33,7 +34,7 @@ const LONGEST_CIDR = 64;
 /** One per family is what the API server allows. */
 const MOST_CIDRS = 2;
 
-const INITIAL_EVENTS_END = "k8s.io/initial-events-end";
+const INITIAL_EVENTS_END = Buffer.from("k8s.io/initial-events-end");
 
 /**
  * Reduces a `Node` or a `PartialObjectMetadata`.
@@ -41,39 +42,45 @@ const INITIAL_EVENTS_END = "k8s.io/initial-events-end";
  * @param whole Whether it is a `Node`, which says something of pod subnets.
  * @throws {ProtobufError} If the message is malformed.
  */
-export function readNode(message: Uint8Array, whole: boolean, names: AnnotationNames): NodeObject {
-  const node = { name: "", uid: "", version: "", endsInitialEvents: false };
-  const annotations: { [Name in Annotation]?: string } = {};
-  for (const [number, value] of fields(messageIn(message, 1) ?? EMPTY)) {
-    if (typeof value === "number") continue;
-    if (number === 1) node.name = text(value);
-    else if (number === 5) node.uid = text(value);
-    else if (number === 6) node.version = text(value);
-    else if (number === 12) {
-      const [key, content] = mapEntry(value);
-      const name = names.known(key);
-      if (name !== undefined) annotations[name] = content.length > LONGEST_VALUE ? TOO_LONG : text(content);
-      else if (key === INITIAL_EVENTS_END) node.endsInitialEvents = text(content) === "true";
-    }
+export function readNode(message: Cursor, whole: boolean, names: AnnotationNames): NodeObject {
+  const node = { name: "", uid: "", version: "", annotations: {}, endsInitialEvents: false };
+  let podCidrs: readonly string[] | null = whole ? [] : null;
+  while (message.next()) {
+    if (message.number === 1) readMeta(message.inside(), node, names);
+    else if (message.number === 2 && whole) podCidrs = podCidrsIn(message.inside());
   }
-  return { ...node, annotations, podCidrs: whole ? podCidrsIn(messageIn(message, 2) ?? EMPTY) : null };
+  return { ...node, podCidrs };
 }
 
-const EMPTY = new Uint8Array();
+type Meta = { -readonly [Key in keyof Omit<NodeObject, "podCidrs">]: NodeObject[Key] };
 
-function mapEntry(entry: Uint8Array): readonly [key: string, value: Uint8Array] {
-  return [text(messageIn(entry, 1) ?? EMPTY), messageIn(entry, 2) ?? EMPTY];
+function readMeta(meta: Cursor, node: Meta, names: AnnotationNames): void {
+  while (meta.next()) {
+    if (meta.number === 1) node.name = meta.text();
+    else if (meta.number === 5) node.uid = meta.text();
+    else if (meta.number === 6) node.version = meta.text();
+    else if (meta.number === 12) readAnnotation(meta.inside(), node, names);
+  }
+}
+
+/** An entry of the map: a key, then a value. */
+function readAnnotation(entry: Cursor, node: Meta, names: AnnotationNames): void {
+  if (!entry.find(1)) return;
+  if (entry.startsWith(INITIAL_EVENTS_END)) node.endsInitialEvents = entry.length === INITIAL_EVENTS_END.length;
+  if (!entry.startsWith(names.prefix)) return;
+  const name = names.known(entry.text());
+  if (name === undefined) return;
+  const annotations: { [Name in Annotation]?: string } = node.annotations;
+  annotations[name] = !entry.find(2) ? "" : entry.length > LONGEST_VALUE ? TOO_LONG : entry.text();
 }
 
 /** `podCIDRs`, and where a server knows only `podCIDR`, that one. One more than is allowed is kept, so that it is seen. */
-function podCidrsIn(spec: Uint8Array): readonly string[] {
+function podCidrsIn(spec: Cursor): readonly string[] {
   let single = "";
   const several: string[] = [];
-  for (const [number, value] of fields(spec)) {
-    if (typeof value === "number") continue;
-    const cidr = text(value.subarray(0, LONGEST_CIDR));
-    if (number === 1) single = cidr;
-    else if (number === 7 && several.length <= MOST_CIDRS) several.push(cidr);
+  while (spec.next()) {
+    if (spec.number === 1) single = spec.text(LONGEST_CIDR);
+    else if (spec.number === 7 && several.length <= MOST_CIDRS) several.push(spec.text(LONGEST_CIDR));
   }
   return several.length > 0 ? several : single === "" ? [] : [single];
 }

@@ -96,8 +96,8 @@ export class NodeApi {
     const request = { path, accept: this.#accept(whole, "PartialObjectMetadata"), stream: true, silence: STREAM_SILENCE };
     const body = await this.#get(request, whole, signal);
     for await (const { type, object } of readWatch(new ByteReader(body))) {
-      if (type === "ERROR") throw this.#noted(apiError("the watch of nodes", readStatus(object.raw)), whole);
-      const node = readNode(object.raw, object.kind === "Node" && type !== "BOOKMARK", this.#names);
+      if (type === "ERROR") throw this.#noted(apiError("the watch of nodes", readStatus(object.message)), whole);
+      const node = readNode(object.message, object.kind === "Node" && type !== "BOOKMARK", this.#names);
       yield { type: type === "BOOKMARK" ? "mark" : type === "DELETED" ? "gone" : "put", node };
     }
   }
@@ -138,7 +138,7 @@ export class NodeApi {
 
   async #list(query: string, whole: boolean, put: (node: NodeObject) => void, signal: AbortSignal) {
     const body = await this.#get({ path: query, accept: this.#accept(whole, "PartialObjectMetadataList") }, whole, signal);
-    return await readList(new ByteReader(body), (bytes, kind) => put(readNode(bytes, kind === "NodeList", this.#names)));
+    return await readList(new ByteReader(body), (message, kind) => put(readNode(message, kind === "NodeList", this.#names)));
   }
 
   async #get(request: { path: string; accept: string; stream?: boolean; silence?: number }, whole: boolean, signal: AbortSignal) {

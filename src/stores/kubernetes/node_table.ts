@@ -8,16 +8,16 @@
  * @module
  */
 
+import { isDeepStrictEqual } from "node:util";
 import type { LeaseEvent, LeaseRecord } from "../../model/lease.ts";
-import { ANNOTATIONS, type Annotations } from "./annotations.ts";
 import type { NodeObject } from "./node.ts";
 import { recordOf } from "./record.ts";
 
+/** What is kept of a node: with thousands of them, each string counts. */
 interface Entry {
   readonly uid: string;
   /** `null` while nothing is known; empty if none was assigned when they were read. */
   readonly podCidrs: readonly string[] | null;
-  readonly annotations: Annotations;
   readonly record: LeaseRecord | null;
   /** The number of the list that named the node last. */
   listed: number;
@@ -53,28 +53,19 @@ export class NodeTable {
     const before = this.#nodes.get(name);
     const podCidrs = node.podCidrs ?? (before?.uid === uid ? before.podCidrs : null);
     const managed = annotations["kube-subnet-manager"] === "true";
-    const known = podCidrs !== null && podCidrs.length > 0;
-    if (managed && !known && node.podCidrs === null) this.#unresolved.add(name);
+    if (managed && node.podCidrs === null && !podCidrs?.length) this.#unresolved.add(name);
     else this.#unresolved.delete(name);
-    if (before?.uid === uid && sameTexts(before.podCidrs, podCidrs) && sameAnnotations(before.annotations, annotations)) {
-      before.listed = this.#list;
-      return;
-    }
     // One that was made again keeps its way until its new subnets are read.
-    const record = managed && podCidrs === null ? before?.record ?? null : recordOf({ name, annotations, podCidrs });
-    this.#nodes.set(name, { uid, podCidrs, annotations, record, listed: this.#list });
-    if (record !== (before?.record ?? null)) this.#dirty.add(name);
+    const old = before?.record ?? null;
+    const now = managed && podCidrs === null ? old : recordOf({ name, annotations, podCidrs });
+    const same = isDeepStrictEqual(old, now);
+    this.#nodes.set(name, { uid, podCidrs, record: same ? old : now, listed: this.#list });
+    if (!same) this.#dirty.add(name);
   }
 
-  /** What reading a node's pod subnets gave; `null` if there is no such node. One that was made again meanwhile stays unresolved. */
-  resolve(name: string, found: NodeObject | null): void {
-    const entry = this.#nodes.get(name);
-    if (entry === undefined || found?.podCidrs == null || found.uid !== entry.uid) return;
-    this.#unresolved.delete(name);
-    const { annotations } = entry; // those in `found` may be older than what the watch told
-    const { podCidrs } = found;
-    this.#nodes.set(name, { ...entry, podCidrs, record: recordOf({ name, annotations, podCidrs }) });
-    this.#dirty.add(name);
+  /** A whole node that was read because it is unresolved; unless it is gone or was made again meanwhile. */
+  resolve(node: NodeObject): void {
+    if (this.#unresolved.has(node.name) && this.#nodes.get(node.name)?.uid === node.uid) this.put(node);
   }
 
   /** A node that is gone. */
@@ -107,12 +98,4 @@ export class NodeTable {
     const changed = names.flatMap((name) => this.#nodes.get(name)?.record ?? []);
     return { type: "changes", changed, removed: names.filter((name) => !this.#nodes.get(name)?.record) };
   }
-}
-
-function sameTexts(a: readonly string[] | null, b: readonly string[] | null): boolean {
-  return a === b || (a !== null && b !== null && a.length === b.length && a.every((text, i) => text === b[i]));
-}
-
-function sameAnnotations(a: Annotations, b: Annotations): boolean {
-  return ANNOTATIONS.every((name) => a[name] === b[name]);
 }

@@ -10,7 +10,6 @@
 import { Backoff } from "./backoff.ts";
 import type { Health } from "./health.ts";
 import type { NodeApi } from "./node_api.ts";
-import type { NodeObject } from "./node.ts";
 import type { NodeTable } from "./node_table.ts";
 import { pause } from "./retry.ts";
 
@@ -43,7 +42,9 @@ export async function resolveAll(
     await pause(Math.min(table.size * WAIT_PER_NODE, LONGEST_WAIT) * random(), signal);
     const names = [...table.unresolved];
     try {
-      await (names.length > FEW && names.length > table.size * MANY ? byList : oneByOne)(names, table, api, signal);
+      if (names.length > FEW && names.length > table.size * MANY) {
+        await api.list({ whole: true }, (node) => table.resolve(node), signal);
+      } else await oneByOne(names, table, api, signal);
       changed();
       if (table.unresolved.size < names.length) backoff.reset();
       else await pause(backoff.next(null), signal);
@@ -55,17 +56,12 @@ export async function resolveAll(
   }
 }
 
-async function byList(names: readonly string[], table: NodeTable, api: NodeApi, signal: AbortSignal): Promise<void> {
-  const missing = new Set(names);
-  await api.list({ whole: true }, (node: NodeObject) => missing.delete(node.name) && table.resolve(node.name, node), signal);
-  for (const name of missing) table.resolve(name, null);
-}
-
 async function oneByOne(names: readonly string[], table: NodeTable, api: NodeApi, signal: AbortSignal): Promise<void> {
   const queue = [...names];
   const worker = async () => {
     for (let name = queue.shift(); name !== undefined; name = queue.shift()) {
-      table.resolve(name, (await api.one(name, signal)).node);
+      const { node } = await api.one(name, signal);
+      if (node !== null) table.resolve(node); // else the watch will tell that it is gone
     }
   };
   await Promise.all(Array.from({ length: Math.min(AT_ONCE, names.length) }, worker));

@@ -38,7 +38,7 @@ export interface KubernetesOptions {
   readonly random: () => number;
   /** What the operator should know, such as an annotation that can not be used. */
   readonly warn: (message: string) => void;
-  /** Called after about every 2 MB read, so that a runtime can give memory back which its own collector would keep for later. */
+  /** Called after about every 2 MB read and after a large answer, so that a runtime can give memory back which its own collector would keep for later. */
   readonly collect?: () => void;
 }
 

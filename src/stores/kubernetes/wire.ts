@@ -7,14 +7,15 @@
  * @module
  */
 
+import type { Buffer } from "node:buffer";
 import type { ByteReader } from "./byte_reader.ts";
-import { BYTES, fields, messageIn, ProtobufError, text } from "./protobuf.ts";
+import { BYTES, Cursor, ProtobufError } from "./protobuf.ts";
 
 /** An object with the kind that its envelope names. */
 export interface Envelope {
   readonly kind: string;
-  /** The object's own message. */
-  readonly raw: Uint8Array;
+  /** At the beginning of the object's own message. */
+  readonly message: Cursor;
 }
 
 /** What a list says of itself. */
@@ -35,7 +36,6 @@ export interface WireEvent {
 /** What the server says when it refuses. */
 export interface Status {
   readonly code: number;
-  readonly reason: string;
   readonly message: string;
   readonly retryAfterSeconds: number;
 }
@@ -49,42 +49,50 @@ const RAW = 2;
  *
  * @throws {ProtobufError} If it is none.
  */
-export function openEnvelope(bytes: Uint8Array): Envelope {
-  if (text(bytes.subarray(0, 4)) !== MAGIC) throw new ProtobufError("the object does not begin as one of Kubernetes does");
-  const unknown = bytes.subarray(4);
-  return { kind: kindOf(messageIn(unknown, TYPE_META)), raw: messageIn(unknown, RAW) ?? new Uint8Array() };
+export function openEnvelope(bytes: Buffer): Envelope {
+  if (bytes.toString("latin1", 0, 4) !== MAGIC) throw new ProtobufError("the object does not begin as one of Kubernetes does");
+  const unknown = new Cursor(bytes, 4);
+  let kind = "", message: Cursor | null = null;
+  while (unknown.next()) {
+    if (unknown.number === TYPE_META) kind = kindIn(unknown.inside());
+    else if (unknown.number === RAW) message = unknown.inside();
+  }
+  if (message === null) throw new ProtobufError("the object's envelope is empty");
+  return { kind, message };
 }
 
 /**
  * Reads a list and hands its items out one after the other.
  *
- * @param item Gets each item with the list's kind; the bytes are valid only during the call.
+ * @param item Gets each item with the list's kind; what it gets is valid only during the call.
  * @throws {ProtobufError} If the body is cut short or no list.
  */
-export async function readList(reader: ByteReader, item: (bytes: Uint8Array, listKind: string) => void): Promise<ListMeta> {
-  if (text(await reader.take(4)) !== MAGIC) throw new ProtobufError("the list does not begin as one of Kubernetes does");
+export async function readList(reader: ByteReader, item: (message: Cursor, listKind: string) => void): Promise<ListMeta> {
+  if ((await reader.take(4)).toString("latin1") !== MAGIC) {
+    throw new ProtobufError("the list does not begin as one of Kubernetes does");
+  }
   let kind = "";
   let meta: ListMeta | null = null;
   while (!await reader.atEnd()) {
     const { number, length } = await fieldHead(reader);
     if (number === RAW) {
       if (!kind.endsWith("List")) throw new ProtobufError(`the server sent ${JSON.stringify(kind)} where a list was expected`);
-      meta = await readItems(reader, reader.consumed + length, (bytes) => item(bytes, kind));
+      meta = await readItems(reader, reader.consumed + length, (message) => item(message, kind));
     } else {
       const value = await reader.take(length);
-      if (number === TYPE_META) kind = kindOf(value);
+      if (number === TYPE_META) kind = kindIn(new Cursor(value));
     }
   }
   if (meta === null) throw new ProtobufError("the body ended before the list began");
   return meta;
 }
 
-async function readItems(reader: ByteReader, end: number, item: (bytes: Uint8Array) => void): Promise<ListMeta> {
+async function readItems(reader: ByteReader, end: number, item: (message: Cursor) => void): Promise<ListMeta> {
   let meta: ListMeta = { version: "", next: "" };
   while (reader.consumed < end) {
     const { number, length } = await fieldHead(reader);
     if (reader.consumed + length > end) throw new ProtobufError("an item goes beyond its list");
-    const value = await reader.take(length);
+    const value = new Cursor(await reader.take(length));
     if (number === 1) meta = listMeta(value);
     else if (number === 2) item(value);
   }
@@ -98,11 +106,11 @@ async function fieldHead(reader: ByteReader): Promise<{ number: number; length: 
   return { number: Math.floor(tag / 8), length: await reader.varint() };
 }
 
-function listMeta(message: Uint8Array): ListMeta {
+function listMeta(message: Cursor): ListMeta {
   let version = "", next = "";
-  for (const [number, value] of fields(message)) {
-    if (number === 2) version = text(value);
-    else if (number === 3) next = text(value);
+  while (message.next()) {
+    if (message.number === 2) version = message.text();
+    else if (message.number === 3) next = message.text();
   }
   return { version, next };
 }
@@ -114,32 +122,38 @@ function listMeta(message: Uint8Array): ListMeta {
  */
 export async function* readWatch(reader: ByteReader): AsyncGenerator<WireEvent> {
   while (!await reader.atEnd()) {
-    const head = await reader.take(4);
-    const length = new DataView(head.buffer, head.byteOffset, 4).getUint32(0);
-    const event = await reader.take(length);
-    const object = messageIn(messageIn(event, 2) ?? new Uint8Array(), 1);
+    const length = (await reader.take(4)).readUInt32BE(0);
+    const event = new Cursor(await reader.take(length));
+    let type = "", object: Envelope | null = null;
+    while (event.next()) {
+      if (event.number === 1) type = event.text();
+      else if (event.number === 2) object = rawExtension(event.inside());
+    }
     if (object === null) throw new ProtobufError("an event of the watch has no object");
-    yield { type: text(messageIn(event, 1) ?? new Uint8Array()), object: openEnvelope(object) };
+    yield { type, object };
   }
 }
 
+function rawExtension(message: Cursor): Envelope {
+  if (!message.find(1)) throw new ProtobufError("an event of the watch has an empty object");
+  return openEnvelope(message.view());
+}
+
 /** Reads a `Status`. */
-export function readStatus(message: Uint8Array): Status {
-  const status = { code: 0, reason: "", message: "", retryAfterSeconds: 0 };
-  for (const [number, value] of fields(message)) {
-    if (number === 3) status.message = text(value);
-    else if (number === 4) status.reason = text(value);
-    else if (number === 5 && typeof value !== "number") status.retryAfterSeconds = retryAfterIn(value);
-    else if (number === 6 && typeof value === "number") status.code = value;
+export function readStatus(message: Cursor): Status {
+  const status = { code: 0, message: "", retryAfterSeconds: 0 };
+  while (message.next()) {
+    if (message.number === 3) status.message = message.text();
+    else if (message.number === 5) status.retryAfterSeconds = retryAfterIn(message.inside());
+    else if (message.number === 6) status.code = message.value;
   }
   return status;
 }
 
-function retryAfterIn(details: Uint8Array): number {
-  for (const [number, value] of fields(details)) if (number === 5 && typeof value === "number") return value;
-  return 0;
+function retryAfterIn(details: Cursor): number {
+  return details.find(5) ? details.value : 0;
 }
 
-function kindOf(typeMeta: Uint8Array | null): string {
-  return text(messageIn(typeMeta ?? new Uint8Array(), 2) ?? new Uint8Array());
+function kindIn(typeMeta: Cursor): string {
+  return typeMeta.find(2) ? typeMeta.text() : "";
 }
