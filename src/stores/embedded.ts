@@ -9,24 +9,30 @@
  * have one public address. So two agents hold one lease only if both agree, and a node that changes both its addresses while it is down
  * gets another subnet. One file serves one network.
  *
+ * Where the file is deleted or replaced under running agents, each writes its lease into the new one, and only when all had time to do so
+ * does a watch tell what is there: nobody's lease is missed for a moment.
+ *
  * @module
  */
 
 import type { DatabaseSync } from "node:sqlite";
-import type { Cidr, Ip } from "../model/ip.ts";
+import { type Ip, overlaps } from "../model/ip.ts";
 import { type Lease, type LeaseEvent, LeaseLostError, type LeaseRequest, type LeaseStore } from "../model/lease.ts";
 import { chooseSubnets, isLeaseOf } from "./allocate.ts";
 import { configText } from "./embedded_config.ts";
 import { Database, DatabaseError } from "./embedded_database.ts";
 import { type Cursor, look, recordOf, type Row } from "./embedded_reader.ts";
+import { lastChange, removeLease, takenSubnets, writeLease, type Written } from "./embedded_rows.ts";
 import { pause } from "./embedded_wait.ts";
 import { FileWatch } from "./embedded_watch.ts";
-import { leaseKey, leaseValue, parseLeaseKey } from "./lease_value.ts";
+import { leaseKey } from "./lease_value.ts";
 
 /** How long a lease lasts, in milliseconds: 24 hours, as flannel's. */
 export const LEASE_TIME = 24 * 3_600_000;
 /** Time for a transaction to end whose first page was seen being written, in milliseconds. */
 const SETTLE = 5;
+/** Time for all agents to notice that the file was replaced and to write their leases into the new one, in milliseconds. */
+const GRACE = 2000;
 /** Pause before a file that can not be read is read again, in milliseconds. */
 const RETRY = 1000;
 /** The longest time a timer can be set to. */
@@ -87,11 +93,12 @@ class EmbeddedStore implements LeaseStore {
   readonly #o: EmbeddedStoreOptions;
   readonly #database: Database;
   readonly #closed = new AbortController();
-  /** The change that wrote each of our leases: while it is the row's last one, nobody else has touched it. */
-  readonly #written = new Map<string, number>();
+  /** Our lease, and the change that wrote it: while it is the row's last one, nobody else has touched it. */
+  #mine: Written | null = null;
   #failure: string | null = null;
   #configProblem: string | null = null;
   #watchProblem: string | null = null;
+  #replaced: string | null = null;
 
   constructor(options: EmbeddedStoreOptions) {
     this.#o = options;
@@ -105,7 +112,8 @@ class EmbeddedStore implements LeaseStore {
   }
 
   health() {
-    return { connected: this.#failure === null, lastError: this.#failure ?? this.#watchProblem ?? this.#configProblem };
+    const lastError = this.#failure ?? this.#watchProblem ?? this.#configProblem ?? this.#replaced;
+    return { connected: this.#failure === null, lastError };
   }
 
   networkConfig(signal: AbortSignal): AsyncIterable<string> {
@@ -130,7 +138,7 @@ class EmbeddedStore implements LeaseStore {
         random: this.#o.random,
       });
       const key = leaseKey(subnets);
-      for (const { row } of own) if (row.key !== key) remove(db, row.key);
+      for (const { row } of own) if (row.key !== key) removeLease(db, row.key);
       const endpoints = subnets.map((subnet, i) => ({ ...request.endpoints[i]!, subnet }));
       const expiresAt = this.#expiry(own.find(({ row }) => row.key === key)?.row);
       return { key, backendType: request.backendType, endpoints, expiresAt };
@@ -141,8 +149,9 @@ class EmbeddedStore implements LeaseStore {
     return this.#put(signal, (db) => ({ ...lease, expiresAt: this.#expiry(this.#held(db, lease)) }));
   }
 
-  release(lease: Lease, signal: AbortSignal): Promise<void> {
-    return this.#asked(this.#database.write(this.#until(signal), (db) => remove(db, this.#held(db, lease).key)));
+  async release(lease: Lease, signal: AbortSignal): Promise<void> {
+    await this.#asked(this.#database.write(this.#until(signal), (db) => removeLease(db, this.#held(db, lease).key)));
+    this.#mine = null;
   }
 
   async *watch(signal: AbortSignal): AsyncGenerator<LeaseEvent, never> {
@@ -178,12 +187,32 @@ class EmbeddedStore implements LeaseStore {
   async #look(cursor: Cursor | null, signal: AbortSignal) {
     for (;;) {
       try {
-        return await this.#asked(this.#database.read(signal, (db) => look(db, cursor, this.#o.now())));
+        const found = await this.#asked(this.#database.read(signal, (db) => look(db, cursor, this.#o.now())));
+        if (cursor === null || (found.cursor.id === cursor.id && found.cursor.seq >= cursor.seq)) return found;
+        await this.#restore(signal);
+        cursor = null;
       } catch (error) {
         if (!(error instanceof DatabaseError)) throw error;
         await pause(RETRY, signal);
       }
     }
+  }
+
+  /** Writes our lease into the file that stands in the place of the one it was in, unless another node has its subnets there. */
+  async #restore(signal: AbortSignal): Promise<void> {
+    const at = new Date(this.#o.now()).toISOString();
+    this.#replaced =
+      `The lease database "${this.#o.path}" was deleted or replaced at ${at}; running agents have written their leases anew`;
+    const lease = this.#mine?.lease;
+    if (lease !== undefined && !this.#o.readOnly) {
+      this.#mine = await this.#asked(this.#database.write(signal, (db) => {
+        if (lastChange(db, lease.key) === this.#mine?.change) return this.#mine!; // another watch was faster
+        const taken = takenSubnets(db, new Set());
+        const isFree = lease.endpoints.every(({ subnet }) => !taken.some((other) => overlaps(other, subnet)));
+        return isFree ? writeLease(db, lease, this.#o.node) : null;
+      }));
+    }
+    await pause(GRACE, signal);
   }
 
   /** Waits for the database's answer, and keeps what that says of its health. */
@@ -213,14 +242,18 @@ class EmbeddedStore implements LeaseStore {
   /** The row of a lease that must be this node's. @throws {LeaseLostError} If it is not any more. */
   #held(db: DatabaseSync, lease: Lease): Row {
     const row = db.prepare("SELECT * FROM lease WHERE key = ?").get(lease.key) as Row | undefined;
-    if (row === undefined) throw new LeaseLostError(`the lease ${lease.key} is not in "${this.#o.path}" any more`);
-    if (this.#isExpired(row)) {
-      throw new LeaseLostError(`the lease ${lease.key} expired at ${new Date(row.expires_at!).toISOString()}`);
-    }
+    if (row === undefined) throw this.#lost(`the lease ${lease.key} is not in "${this.#o.path}" any more`);
+    if (this.#isExpired(row)) throw this.#lost(`the lease ${lease.key} expired at ${new Date(row.expires_at!).toISOString()}`);
     const ips = lease.endpoints.map(({ publicIp }) => publicIp);
-    const isOurs = row.seq === this.#written.get(row.key) || this.#own(db, ips).some((own) => own.row.key === row.key);
-    if (!isOurs) throw new LeaseLostError(`the lease ${lease.key} is that of another node`);
+    const isOurs = lastChange(db, row.key) === this.#mine?.change ||
+      this.#own(db, ips).some((own) => own.row.key === row.key);
+    if (!isOurs) throw this.#lost(`the lease ${lease.key} is that of another node`);
     return row;
+  }
+
+  #lost(why: string): LeaseLostError {
+    this.#mine = null;
+    return new LeaseLostError(why);
   }
 
   #isExpired({ expires_at }: Row): boolean {
@@ -234,34 +267,9 @@ class EmbeddedStore implements LeaseStore {
 
   /** Writes the lease that `choose` gives. */
   async #put(signal: AbortSignal, choose: (db: DatabaseSync) => Lease): Promise<Lease> {
-    const { lease, seq } = await this.#asked(this.#database.write(this.#until(signal), (db) => {
-      const lease = choose(db);
-      db.prepare(
-        "INSERT INTO lease (key, value, node, expires_at) VALUES (?, ?, ?, ?) " +
-          "ON CONFLICT (key) DO UPDATE SET value = excluded.value, node = excluded.node, expires_at = excluded.expires_at",
-      ).run(lease.key, leaseValue(lease), this.#o.node, lease.expiresAt);
-      const { seq } = db.prepare("SELECT seq FROM lease WHERE key = ?").get(lease.key) as Pick<Row, "seq">;
-      return { lease, seq };
-    }));
-    this.#written.set(lease.key, seq);
-    return lease;
+    this.#mine = await this.#asked(this.#database.write(this.#until(signal), (db) => writeLease(db, choose(db), this.#o.node)));
+    return this.#mine.lease;
   }
-}
-
-function remove(db: DatabaseSync, key: string): void {
-  db.prepare("DELETE FROM lease WHERE key = ?").run(key);
-}
-
-/** The subnets of all leases but some, also of those whose value is no lease: their key can not be used twice. */
-function takenSubnets(db: DatabaseSync, but: ReadonlySet<string>): Cidr[] {
-  const rows = db.prepare("SELECT key FROM lease").all() as unknown as Pick<Row, "key">[];
-  return rows.filter(({ key }) => !but.has(key)).flatMap(({ key }) => {
-    try {
-      return parseLeaseKey(key);
-    } catch {
-      return []; // it names no subnet, so it takes none
-    }
-  });
 }
 
 function runtimeTimer(milliseconds: number, call: () => void): () => void {

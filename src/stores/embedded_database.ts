@@ -61,6 +61,9 @@ const LAYOUT = `
   PRAGMA user_version = ${FORMAT};
 `;
 
+/** What the file is used for, to find out at the start whether somebody has changed the layout. */
+const TABLES = ["id, seq FROM store", "key, value, node, expires_at, seq FROM lease", "key, seq FROM removed"];
+
 /** The file can not be used. The message names it, says why and what to do. */
 export class DatabaseError extends Error {
   override readonly name = "DatabaseError";
@@ -157,6 +160,9 @@ function checkAccess(path: string, readOnly: boolean): void {
 function prepare(db: DatabaseSync, readOnly: boolean): void {
   db.exec("PRAGMA synchronous = FULL");
   const isEmpty = transaction(db, "BEGIN", inspect);
+  const verdict = pragma(db, "quick_check(1)");
+  if (verdict !== "ok") throw new DatabaseError(`${oneLine(String(verdict))}: ${DAMAGED}`);
+  if (!isEmpty) TABLES.forEach((columns) => db.prepare(`SELECT ${columns} LIMIT 1`).get());
   if (readOnly) {
     if (isEmpty) throw new DatabaseError("it is empty; the first agent that starts fills it");
     return;
@@ -202,6 +208,7 @@ function isBusy(error: unknown): boolean {
   return error instanceof Error && /^database (table )?is locked/.test(error.message);
 }
 
+const DAMAGED = "it is damaged; move it away, and the agents take their leases again as their subnet.env says";
 const MEANINGS: readonly (readonly [RegExp, string])[] = [
   [/is locked/, "other processes keep it locked; find them with fuser and end the one that hangs"],
   [/not a database/, "it is not an SQLite database; move it away, or name another file with --lease-db"],
@@ -214,6 +221,7 @@ const MEANINGS: readonly (readonly [RegExp, string])[] = [
     "the file and its folder must be writable for the agent; or name another with --lease-db",
   ],
   [/full|ENOSPC|disk I\/O/, "make room, or check the disk"],
+  [/EEXIST|ENOTDIR|ELOOP|ENAMETOOLONG/, "a part of the path can not be a folder; name another file with --lease-db"],
 ];
 
 /** An error of SQLite or of the file system in words that help; any other error as it is. */
