@@ -26,12 +26,14 @@ import { kernelStanding, type Standing } from "./agent/report.ts";
 import { type Setup, setupOf, StartError } from "./agent/setup.ts";
 import { reportOf } from "./agent/status.ts";
 import { Surroundings } from "./agent/surroundings.ts";
-import type { Cidr } from "./model/ip.ts";
+import { TrafficAim } from "./agent/traffic.ts";
+import { type Cidr, contains } from "./model/ip.ts";
 import { type Change, describe, type Item, keyOf, KINDS, same } from "./model/item.ts";
 import type { Dirty, Ownership } from "./model/kernel.ts";
 import type { Lease, LeaseEvent } from "./model/lease.ts";
 import type { Report } from "./model/report.ts";
 import { Reconciler } from "./reconcile/reconciler.ts";
+import type { PodRange } from "./traffic/rules.ts";
 
 export { type AgentOptions, StartError };
 
@@ -55,10 +57,12 @@ export class Agent {
   readonly #envFile: EnvFile;
   readonly #records = new Records();
   readonly #macs: Macs;
+  readonly #traffic: TrafficAim;
   readonly #reconciler: Reconciler;
   readonly #aim: Aim;
   #ownLease: OwnLease;
   #former: Ownership["networks"] = [];
+  #formerRanges: readonly PodRange[] = [];
   #setup: Setup | null = null;
   #factsReadAt = -Infinity;
   #factsDirty = true;
@@ -73,6 +77,7 @@ export class Agent {
     this.#alarm = new Alarm(clock);
     this.#surroundings = new Surroundings(kernel, settings);
     this.#envFile = new EnvFile(subnetFile, settings.subnetFile, log);
+    this.#traffic = new TrafficAim(options);
     this.#macs = new Macs(() => chance.mac());
     this.#reconciler = new Reconciler(kernel);
     const [records, surroundings, macs, reconciler] = [this.#records, this.#surroundings, this.#macs, this.#reconciler];
@@ -134,6 +139,7 @@ export class Agent {
         external: problem,
         lease: this.#ownLease.problem,
         subnetEnv: this.#envFile.problem,
+        traffic: this.#traffic.problem,
         kernel: this.#kernelProblem,
       },
     });
@@ -153,6 +159,10 @@ export class Agent {
   async #readFormer(): Promise<void> {
     const { subnets, networks } = await this.#envFile.read();
     this.#former = networks;
+    this.#formerRanges = networks.flatMap(({ network }) => {
+      const subnet = subnets.find((subnet) => contains(network, subnet));
+      return subnet === undefined ? [] : [{ network, subnet }];
+    });
     this.#ownLease = this.#newOwnLease(subnets);
   }
 
@@ -208,6 +218,7 @@ export class Agent {
     const lease = this.#ownLease.lease;
     if (this.#surroundings.external === null || lease === null) return;
     await this.#reconcile(setup, lease);
+    this.#traffic.keep(this.#aim.sides, setup.network.nftables, this.#formerRanges);
     await this.#writeSubnetEnv(setup);
     this.#alarm.set("audit", AUDIT, () => this.#onKernel(new Set(ALL)));
   }

@@ -103,7 +103,8 @@ export function published(input: NodeInput, publicIps: readonly Ip[]): Omit<Endp
   }));
 }
 
-const FLANNEL_DEVICE = /^flannel(-v6)?\.\d+$/;
+/** Names of devices that vxlan backends make, this one or flannel's. */
+export const VXLAN_DEVICE = /^(flannel(-v6)?|fl[46])\.\d+$/;
 
 /**
  * How items are known for this node's: on the devices of the backend, and on flannel devices that hold an address of our networks,
@@ -120,7 +121,7 @@ export function ownershipOf(
     ...former,
   ];
   const left = facts.addresses.filter(({ link, ip }) =>
-    FLANNEL_DEVICE.test(link) && networks.some(({ network }) => contains(network, ip))
+    VXLAN_DEVICE.test(link) && networks.some(({ network }) => contains(network, ip))
   );
   const links = [...new Set([...backend.links(options), ...left.map(({ link }) => link)])];
   return { links, networks, nexthops, reversePath: [...segments, ...links] };

@@ -8,6 +8,7 @@ import type { Settings } from "../config/settings.ts";
 import type { Backend } from "../model/backend.ts";
 import type { Kernel } from "../model/kernel.ts";
 import type { LeaseStore } from "../model/lease.ts";
+import type { TrafficManager } from "../traffic/manager.ts";
 import type { Chance, Clock, Log, SubnetFile } from "./ports.ts";
 
 /** Everything that the agent is handed: settings, and its ways to the outside. */
@@ -21,6 +22,8 @@ export interface AgentOptions {
   readonly store: LeaseStore;
   /** What the operator should know of this kind of store; `null` if nothing. */
   readonly storeNote: string | null;
+  /** Keeps masquerade and forward rules in place. */
+  readonly traffic: Pick<TrafficManager, "keep" | "state">;
   readonly subnetFile: SubnetFile;
   readonly clock: Clock;
   readonly chance: Chance;

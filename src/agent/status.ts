@@ -42,6 +42,7 @@ export interface State {
     readonly external: string | null;
     readonly lease: string | null;
     readonly subnetEnv: string | null;
+    readonly traffic: string | null;
     readonly kernel: string | null;
   };
 }
@@ -94,7 +95,7 @@ function conditionsOf({ lease, now, problems, lastSync, fullList }: State, missi
   return {
     lease: lease === null ? none : expired ? "the lease has expired and could not be renewed" : null,
     subnetEnv: problems.subnetEnv,
-    traffic: null,
+    traffic: problems.traffic,
     kernel: problems.kernel ?? outOfSync,
   };
 }
@@ -104,6 +105,7 @@ function problemsOf({ setup, lease, problems, standing }: State): Problem[] {
     ["The network configuration is not used", setup === null ? null : problems.config],
     ["The device that leads to the other nodes is missing", problems.external],
     ["The lease could not be renewed", problems.lease],
+    ["The traffic rules are not in place", lease === null ? null : problems.traffic],
     ["subnet.env could not be written", lease === null ? null : problems.subnetEnv],
   ] as const;
   const failures = [...standing.failures.values()].slice(0, NAMED);

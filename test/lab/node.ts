@@ -73,6 +73,7 @@ export class Node extends Host {
     const argv = [
       ...command,
       `--node-name=${this.name}`,
+      "--iptables-forward-rules=false", // the lab forwards everything; cases about rules say so in their args
       `--subnet-file=${this.subnetFile}`,
       ...(socket === null ? [] : [`--status-listen=unix:${socket}`]),
       ...(store === "embedded" ? embedded : []),

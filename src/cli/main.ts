@@ -1,0 +1,208 @@
+/**
+ * The commands of the executable: what each does with settings, ports and exit codes.
+ *
+ * @module
+ */
+
+import { readFile } from "node:fs/promises";
+import { hostname, networkInterfaces } from "node:os";
+import process from "node:process";
+import { openDriver } from "../../ffi/mod.ts";
+import { Agent, type AgentOptions, StartError } from "../agent.ts";
+import type { Log } from "../agent/ports.ts";
+import { chance, clock, logTo, subnetFile } from "./adapters.ts";
+import { leftovers, remove } from "./cleanup.ts";
+import { lockNode } from "./lock.ts";
+import { openStore } from "./store.ts";
+import { type Command, parseCommand } from "../config/command.ts";
+import { ConfigError, UsageError } from "../config/errors.ts";
+import type { Settings } from "../config/settings.ts";
+import { openKernel } from "../kernel/kernel.ts";
+import { describe } from "../model/item.ts";
+import type { ListenAddress } from "../model/listen.ts";
+import { BACKENDS } from "../plugins.ts";
+import { createHealthApp, createStatusApp } from "../status/app.ts";
+import { ask } from "../status/client.ts";
+import { HEALTH_LIMITS, listen, type Listener, ListenError } from "../status/listen.ts";
+import { renderPeers, renderStatus } from "../status/text.ts";
+import { TrafficManager, type TrafficState } from "../traffic/manager.ts";
+import { commandRunner } from "../traffic/run.ts";
+
+/** The release that this source is of. */
+const VERSION = "0.1.0";
+
+const print = (text: string) => process.stdout.write(text.endsWith("\n") ? text : `${text}\n`);
+
+/** Runs a command; resolves with the exit code. */
+export async function main(argv0: string, args: readonly string[]): Promise<number> {
+  return await command(argv0, args).catch(tell);
+}
+
+async function command(argv0: string, args: readonly string[]): Promise<number> {
+  const command = parseCommand(argv0, args, process.env);
+  switch (command.name) {
+    case "help":
+      print(command.text);
+      return 0;
+    case "version":
+      print(command.json ? JSON.stringify({ version: VERSION }) : `agent ${VERSION}`);
+      return 0;
+    case "status":
+    case "peers":
+      return await show(command);
+    case "agent":
+      return await runAgent(command.settings, command.warnings);
+    case "plan":
+      return await plan(command);
+    case "cleanup":
+      return await cleanup(command);
+    default:
+      return command satisfies never;
+  }
+}
+
+async function show({ name, address, json }: Extract<Command, { name: "status" | "peers" }>): Promise<number> {
+  const answer = await ask(address, `/v1/${name}`);
+  print(json ? answer.text : name === "status" ? renderStatus(answer.value) : renderPeers(answer.value));
+  return 0;
+}
+
+/** Milliseconds that never run backwards. */
+const monotonic = { now: () => performance.now(), after: clock.after };
+
+/** What every command that looks at the kernel needs; disposed of in reverse. */
+async function open(settings: Settings, log: Log) {
+  await using stack = new AsyncDisposableStack();
+  const driver = await openDriver();
+  const kernel = stack.use(openKernel(driver, { nexthopObjects: process.env["WEFT_NEXTHOP_OBJECTS"] !== "off" }));
+  const opened = await openStore(settings, { clock, chance, log });
+  const store = stack.use(opened.store);
+  const options: AgentOptions = {
+    version: VERSION,
+    node: settings.nodeName ?? hostname(),
+    settings,
+    backends: BACKENDS,
+    kernel,
+    store,
+    storeNote: opened.note,
+    traffic: stack.use(keeper(log)),
+    subnetFile: subnetFile(settings.subnetFile),
+    clock,
+    chance,
+    log,
+  };
+  return { options, kernel, disposables: stack.move() };
+}
+
+/** Keeps the traffic rules; what goes wrong with them is logged once. */
+function keeper(log: Log): TrafficManager & AsyncDisposable {
+  let last: string | null = null;
+  const onState = ({ lastError, lastRepair, repairs }: TrafficState) => {
+    if (lastError !== null && lastError !== last) log("warning", lastError);
+    last = lastError;
+    if (repairs > 0 && lastRepair !== null) log("debug", lastRepair);
+  };
+  const manager = new TrafficManager({ run: commandRunner(process.env), clock: monotonic, onRulesetChange: null, onState });
+  return Object.assign(manager, { [Symbol.asyncDispose]: () => manager.close() });
+}
+
+async function runAgent(settings: Settings, warnings: readonly string[]): Promise<number> {
+  const log = logTo((line) => process.stderr.write(line), settings.logFormat, settings.verbosity);
+  warnings.forEach((warning) => log("warning", warning));
+  const ended = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => ended.abort(new Error(`${signal} was received`)));
+  await using lock = await lockNode(settings.subnetFile);
+  if (lock === null) throw new StartError(`Another agent runs in this network namespace and writes "${settings.subnetFile}"`);
+  const { options, disposables } = await open(settings, log);
+  await using _ = disposables;
+  if (options.storeNote !== null) log("info", options.storeNote);
+  const agent = new Agent(options);
+  disposables.use(await serve(settings, agent, options.node, log));
+  log("info", `Weft ${VERSION} starts on ${options.node} with the ${options.store.kind} lease store`);
+  await agent.run(ended.signal);
+  log("info", "Stopped; everything stays in place");
+  return 0;
+}
+
+/** Opens the status API and the health port. */
+async function serve(settings: Settings, agent: Agent, node: string, log: Log): Promise<AsyncDisposable> {
+  await using stack = new AsyncDisposableStack();
+  const report = () => agent.report();
+  const onError = (error: Error) => log("warning", error.message);
+  const hosts =
+    () => [node, hostname(), ...Object.values(networkInterfaces()).flatMap((all) => all?.map(({ address }) => address) ?? [])];
+  const { address, given } = settings.statusListen;
+  if (address !== null) {
+    const listener = await listenOrWarn(() => listen(createStatusApp({ report, hosts }), address, onError), given, log);
+    if (listener !== null) stack.use(listener);
+  }
+  if (settings.healthz !== null) {
+    stack.use(await listen(createHealthApp({ report }), settings.healthz as ListenAddress, onError, HEALTH_LIMITS));
+  }
+  return stack.move();
+}
+
+async function listenOrWarn(open: () => Promise<Listener>, given: boolean, log: Log): Promise<Listener | null> {
+  try {
+    return await open();
+  } catch (error) {
+    if (given || !(error instanceof ListenError)) throw error;
+    log("warning", `${error.message}; the status API is off`);
+    return null;
+  }
+}
+
+async function plan({ settings, warnings, json }: Extract<Command, { name: "plan" }>): Promise<number> {
+  const log = logTo((line) => process.stderr.write(line), settings.logFormat, settings.verbosity);
+  warnings.forEach((warning) => log("warning", warning));
+  const { options, disposables } = await open(settings, log);
+  await using _ = disposables;
+  const ended = new AbortController();
+  const changes = await Agent.dryRun(options, ended.signal);
+  ended.abort();
+  if (json) print(JSON.stringify(changes));
+  else if (changes.length === 0) print("Nothing to change: the kernel holds what is planned.");
+  else print(changes.map((change) => `${verb(change)} ${describe(change.item)}`).join("\n"));
+  return 0;
+}
+
+function verb(change: { readonly op: "put" | "drop"; readonly old?: unknown }): string {
+  return change.op === "drop" ? "delete " : change.old === null ? "add    " : "replace";
+}
+
+async function cleanup({ settings, json, dryRun }: Extract<Command, { name: "cleanup" }>): Promise<number> {
+  await using lock = await lockNode(settings.subnetFile);
+  if (lock === null) throw new StartError(`An agent runs with "${settings.subnetFile}": stop it before cleaning up after it`);
+  const text = await readSubnetFile(settings.subnetFile);
+  using kernel = openKernel(await openDriver());
+  const items = leftovers(kernel, text, settings.subnetFile);
+  if (json) print(JSON.stringify(items));
+  else {print(
+      items.length === 0
+        ? "Nothing to remove."
+        : items.map((item) => `${dryRun ? "would remove" : "removes"} ${describe(item)}`).join("\n"),
+    );}
+  const failed = dryRun ? [] : await remove(kernel, items);
+  failed.forEach((line) => process.stderr.write(`${line}\n`));
+  return failed.length === 0 ? 0 : 1;
+}
+
+async function readSubnetFile(path: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    throw new StartError(
+      `Cannot read "${path}", which tells what to clean up: ${(error as Error).message}; name it with --subnet-file`,
+    );
+  }
+}
+
+/** How an error is told: usage and configuration errors are the user's, all others are ours or the system's. */
+function tell(error: unknown): number {
+  const message = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`agent: ${message}\n`);
+  const known = error instanceof StartError || error instanceof ConfigError || error instanceof UsageError ||
+    error instanceof ListenError;
+  if (!known && process.env["WEFT_TRACE"] !== undefined && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  return error instanceof UsageError ? 2 : 1;
+}
