@@ -7,7 +7,7 @@
  * @module
  */
 
-import { addDelegate, callDelegate, type Delegate, findPlugin } from "./delegate.ts";
+import { addDelegate, callDelegate, type Delegate, findPlugin, NotStartedError } from "./delegate.ts";
 import { canonicalJson, type DelegateConf, delegateConf } from "./delegate_conf.ts";
 import type { CniIo } from "./io.ts";
 import { isObject, type JsonObject, type NetConf } from "./netconf.ts";
@@ -40,14 +40,15 @@ export async function add(call: Call, attachment: Attachment): Promise<string> {
   const { dataDir, subnetFile } = call.conf;
   const conf = delegateConf(call.conf, readSubnetFile(subnetFile));
   const delegate = delegateOf(call, conf.type);
-  const before = readState(dataDir, attachment);
+  const before = stateOf(call, attachment);
   writeState(dataDir, attachment, canonicalJson(conf));
   try {
     return await addDelegate(delegate, conf);
   } catch (error) {
     // With a state from before, an earlier ADD was not followed by DEL: its interface may be at work, and DEL would take it away.
-    if (before === null) await undo(delegate, conf, dataDir, attachment);
-    else writeState(dataDir, attachment, before);
+    if (before !== null) writeState(dataDir, attachment, before);
+    else if (error instanceof NotStartedError) removeState(dataDir, attachment);
+    else await undo(delegate, conf, dataDir, attachment);
     throw error;
   }
 }
@@ -68,13 +69,20 @@ async function undo(delegate: Delegate, conf: DelegateConf, dataDir: string, att
  * @throws {CniError} If the delegate fails; the state is kept for the next DEL.
  */
 export async function del(call: Call, attachment: Attachment): Promise<void> {
-  const { dataDir } = call.conf;
-  const text = readState(dataDir, attachment);
+  const text = stateOf(call, attachment);
   if (text === null) return;
   // A file that a loss of power left empty says that there was an ADD; what ADD would do now releases the same.
   const conf = parseState(text) ?? delegateConf(call.conf, readSubnetFile(call.conf.subnetFile));
   await callDelegate(delegateOf(call, conf.type), "DEL", conf);
-  removeState(dataDir, attachment);
+  removeState(call.conf.dataDir, attachment);
+}
+
+/** What ADD wrote for an attachment; a file of flannel's plugin only if it is about this network. */
+function stateOf(call: Call, attachment: Attachment): string | null {
+  const kept = readState(call.conf.dataDir, attachment);
+  if (kept === null) return null;
+  const isOther = kept.byFlannel && (parseState(kept.text)?.name ?? call.conf.name) !== call.conf.name;
+  return isOther ? null : kept.text;
 }
 
 /**
@@ -87,7 +95,7 @@ export async function check(call: Call, attachment: Attachment): Promise<void> {
   if (prevResult === null) {
     throw new CniError(CODE.invalidConfig, "Network configuration: prevResult is missing, which CHECK needs");
   }
-  const text = readState(dataDir, attachment);
+  const text = stateOf(call, attachment);
   if (text === null) {
     throw new CniError(
       CODE.unknownContainer,

@@ -49,7 +49,6 @@ const FAILURES: readonly (readonly [string, Answer, object])[] = [
   ["prints null", { stdout: "null" }, { code: 6 }],
   ["prints too much", { code: null, exceeded: "output" }, { code: 6 }],
   ["hangs", { code: null, exceeded: "time" }, { code: 11 }],
-  ["can not be started", Object.assign(new Error("EACCES"), { code: "EACCES" }), { code: 5 }],
 ];
 
 for (const [what, answer, expected] of FAILURES) {
@@ -151,6 +150,26 @@ for (
       if (fs.existsSync(bed.state) && fs.statSync(bed.state).isDirectory()) assert.deepEqual(bed.files(), []);
     }));
 }
+
+test("ADD with a delegate that can not be started leaves nothing, and there is nothing to undo", () =>
+  withBed(async (bed) => {
+    bed.answers["ADD"] = [new Error("EACCES")];
+    const { json } = await bed.run("ADD");
+    assert.equal(json.code, 5);
+    assert.match(json.msg, /ADD: cannot start ".*bridge": EACCES/);
+    assert.deepEqual([bed.commands(), bed.files()], [["ADD"], []]);
+  }));
+
+test("DEL leaves a file of flannel's plugin that is about another network", () =>
+  withBed(async (bed) => {
+    fs.mkdirSync(bed.state);
+    fs.writeFileSync(join(bed.state, "c1"), '{"name":"other","type":"bridge"}');
+    assert.equal((await bed.run("DEL", {}, { CNI_IFNAME: "net1" })).code, 0);
+    assert.equal((await bed.run("CHECK", { prevResult: {} })).json.code, 3);
+    assert.deepEqual([bed.calls, bed.files()], [[], ["c1"]]);
+    assert.equal((await bed.run("DEL", { name: "other" })).code, 0);
+    assert.deepEqual([bed.commands(), bed.files()], [["DEL"], []]);
+  }));
 
 test("DEL uses and removes the file of flannel's plugin", () =>
   withBed(async (bed) => {

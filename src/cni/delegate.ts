@@ -20,6 +20,9 @@ export const LIMIT_MS = 30_000;
 /** Results have a few kilobytes. */
 const LIMIT_BYTES = 4 * 1024 * 1024;
 
+/** A delegate did not even start, so it left nothing. */
+export class NotStartedError extends CniError {}
+
 /** A delegate that can be called. */
 export interface Delegate {
   /** Path of the executable. */
@@ -105,7 +108,7 @@ async function run({ file, io, limitMs }: Delegate, command: CniCommand, stdin: 
         await new Promise((resolve) => setTimeout(resolve, 200));
         continue;
       }
-      throw new CniError(CODE.io, `${command}: cannot start ${quote(file)}: ${(error as Error).message}`);
+      throw new NotStartedError(CODE.io, `${command}: cannot start ${quote(file)}: ${(error as Error).message}`);
     }
   }
 }

@@ -78,5 +78,5 @@ async function serve({ command, attachment, path }: Parameters, raw: JsonObject,
 
 function asCniError(error: unknown): CniError {
   if (error instanceof CniError) return error;
-  return new CniError(CODE.io, `Internal error: ${error instanceof Error ? error.message : String(error)}`);
+  return new CniError(CODE.internal, `Internal error: ${error instanceof Error ? error.message : String(error)}`);
 }

@@ -28,6 +28,7 @@ export const CODE = {
   limitedConnectivity: 51,
   delegateFailed: 100,
   attachmentBroken: 101,
+  internal: 999,
 } as const;
 
 /** A failure as the runtime is told of it: an error object on standard output. */

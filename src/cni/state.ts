@@ -22,17 +22,26 @@ export interface Known {
   readonly text: string;
 }
 
+/** What ADD wrote. */
+export interface Kept {
+  /** Unchecked. */
+  readonly text: string;
+  /** Whether flannel's plugin wrote it: then it may be about another interface of the container, in another network. */
+  readonly byFlannel: boolean;
+}
+
 /**
  * Reads what ADD wrote: this plugin, or flannel's.
  *
  * @returns `null` if nothing is known of the attachment.
  * @throws {CniError} If there is a file that can not be read.
  */
-export function readState(dir: string, attachment: Attachment): string | null {
+export function readState(dir: string, attachment: Attachment): Kept | null {
   return attempt("read", ownPath(dir, attachment), () => {
     const own = readIfThere(ownPath(dir, attachment));
-    if (own !== null) return own;
-    return isFlannels(flannelPath(dir, attachment)) ? readIfThere(flannelPath(dir, attachment)) : null;
+    if (own !== null) return { text: own, byFlannel: false };
+    const theirs = isFlannels(flannelPath(dir, attachment)) ? readIfThere(flannelPath(dir, attachment)) : null;
+    return theirs === null ? null : { text: theirs, byFlannel: true };
   });
 }
 

@@ -24,7 +24,7 @@ test("writeState() makes a folder and a file that only their owner can read, and
     assert.equal(modeOf(dir), 0o700);
     assert.equal(modeOf(join(dir, "c1:eth0")), 0o600);
     assert.deepEqual(fs.readdirSync(dir).sort(), ["c1", "c1:eth0"]);
-    assert.equal(readState(dir, ETH0), "one");
+    assert.deepEqual(readState(dir, ETH0), { text: "one", byFlannel: false });
   }));
 
 test("writeState() replaces the file, and with it the one that flannel's plugin reads", () =>
@@ -32,7 +32,7 @@ test("writeState() replaces the file, and with it the one that flannel's plugin 
     writeState(dir, ETH0, "one");
     writeState(dir, ETH0, "two");
     assert.equal(fs.readFileSync(join(dir, "c1"), "utf8"), "two");
-    assert.equal(readState(dir, ETH0), "two");
+    assert.deepEqual(readState(dir, ETH0), { text: "two", byFlannel: false });
   }));
 
 test("writeState() keeps two interfaces of one container apart", () =>
@@ -42,7 +42,7 @@ test("writeState() keeps two interfaces of one container apart", () =>
     assert.equal(fs.readFileSync(join(dir, "c1"), "utf8"), "one");
     removeState(dir, ETH0);
     assert.equal(readState(dir, ETH0), null);
-    assert.equal(readState(dir, NET1), "two");
+    assert.deepEqual(readState(dir, NET1), { text: "two", byFlannel: false });
     removeState(dir, NET1);
     assert.deepEqual(fs.readdirSync(dir), []);
   }));
@@ -52,7 +52,7 @@ test("readState() does not take the other interface's file for flannel's", () =>
     writeState(dir, ETH0, "one");
     assert.equal(readState(dir, NET1), null);
     removeState(dir, NET1);
-    assert.equal(readState(dir, ETH0), "one");
+    assert.deepEqual(readState(dir, ETH0), { text: "one", byFlannel: false });
     assert.deepEqual(fs.readdirSync(dir).sort(), ["c1", "c1:eth0"]);
   }));
 
@@ -60,7 +60,7 @@ test("readState() and removeState() know what flannel's plugin left", () =>
   inFolder((dir) => {
     fs.mkdirSync(dir, { recursive: true });
     fs.writeFileSync(join(dir, "c1"), "flannel's");
-    assert.equal(readState(dir, ETH0), "flannel's");
+    assert.deepEqual(readState(dir, ETH0), { text: "flannel's", byFlannel: true });
     assert.deepEqual(listState(dir), [{ containerId: "c1", ifname: null, text: "flannel's" }]);
     removeState(dir, ETH0);
     assert.deepEqual(fs.readdirSync(dir), []);
@@ -72,9 +72,9 @@ test("writeState() leaves flannel's file of another interface alone", () =>
     fs.mkdirSync(dir, { recursive: true });
     fs.writeFileSync(join(dir, "c1"), "flannel's");
     writeState(dir, NET1, "ours");
-    assert.equal(readState(dir, ETH0), "flannel's");
+    assert.deepEqual(readState(dir, ETH0), { text: "flannel's", byFlannel: true });
     removeState(dir, NET1);
-    assert.equal(readState(dir, ETH0), "flannel's");
+    assert.deepEqual(readState(dir, ETH0), { text: "flannel's", byFlannel: true });
   }));
 
 test("listState() names each attachment once, and no drafts or folders", () =>

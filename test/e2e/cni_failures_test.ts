@@ -120,6 +120,7 @@ labTest("a delegate that can not be executed gives an error object and leaves no
     const { code, json } = await bed.run("ADD");
     assert.deepEqual([code, json.code], [1, 5], JSON.stringify(json));
     assert.match(json.msg, /cannot start ".*bin\/bridge"/);
+    assert.deepEqual(bed.files(), []);
   }
 });
 
