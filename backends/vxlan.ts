@@ -30,6 +30,8 @@ import {
 const OVERHEAD: Readonly<Record<Family, number>> = { 4: 50, 6: 70 };
 /** The kernel's default port, which flannel uses too (the assigned one is 4789). */
 const PORT = 8472;
+/** Bytes of a device's name, with a NUL at the end. */
+const IFNAMSIZ = 16;
 
 const bytes = v.pipe(v.number(), v.integer());
 
@@ -106,8 +108,10 @@ function throughVxlan({ subnet, publicIp, data }: Peer<VxlanData>, side: NodeSid
   };
 }
 
+/** flannel's name; where that is longer than Linux allows, so that flannel has no such device, a shorter one. */
 function deviceOf(family: Family, vni: number): string {
-  return `flannel${family === 4 ? "" : "-v6"}.${vni}`;
+  const name = `flannel${family === 4 ? "" : "-v6"}.${vni}`;
+  return name.length < IFNAMSIZ ? name : `fl${family}.${vni}`;
 }
 
 function macOf(side: Omit<NodeSide, "subnet">, vni: number): Mac {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { VXLAN_DEVICE } from "../agent/node.ts";
 import { contains, familyOf, lengthOf } from "../model/ip.ts";
 import { describe, type Item, type Kind, KINDS } from "../model/item.ts";
 import type { Kernel, Ownership } from "../model/kernel.ts";
@@ -21,7 +22,7 @@ export function leftovers(kernel: Kernel, subnetEnv: string, path: string): read
     return subnet === undefined ? [] : [{ network, length: lengthOf(subnet) }];
   });
   const devices = kernel.facts().addresses
-    .filter(({ link, ip }) => /^flannel(-v6)?\.\d+$/.test(link) && ranges.some(({ network }) => contains(network, ip)))
+    .filter(({ link, ip }) => VXLAN_DEVICE.test(link) && ranges.some(({ network }) => contains(network, ip)))
     .map(({ link }) => link);
   const own: Ownership = { links: [...new Set(devices)], networks: ranges, nexthops: new Set(), reversePath: [] };
   const { items } = kernel.observe(REMOVABLE, own);
