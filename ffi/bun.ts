@@ -95,15 +95,16 @@ const watchers = new Set<() => void>();
 const wakeAll = () => watchers.forEach((wake) => wake());
 
 function watch(libc: Calls<typeof LIBC_SYMBOLS>, fd: number, wake: () => void): (done: () => void) => void {
-  if (watchers.size === 0) process.on("SIGIO", wakeAll); // before the first signal, which would end the process
-  watchers.add(wake);
+  // Before the first signal, which would end the process; it stays, since a signal may be under way when the last watch ends.
+  if (!process.listeners("SIGIO").includes(wakeAll)) process.on("SIGIO", wakeAll);
+  const own = () => wake(); // one function may watch several
+  watchers.add(own);
   libc.fcntl(fd, F_SETOWN, process.pid);
   libc.fcntl(fd, F_SETFL, O_NONBLOCK | O_ASYNC);
-  queueMicrotask(() => watchers.has(wake) && wake()); // what came before O_ASYNC raised no signal
+  queueMicrotask(() => watchers.has(own) && wake()); // what came before O_ASYNC raised no signal
   return (done) => {
-    // The handler stays: a signal may be under way, and without a handler it would end the process.
     libc.fcntl(fd, F_SETFL, O_NONBLOCK);
-    watchers.delete(wake);
+    watchers.delete(own);
     done();
   };
 }

@@ -100,14 +100,17 @@ class LibnlSocket implements NetlinkSocket {
   }
 
   join(group: number): void {
+    this.#checkOpen();
     this.#check(`join group ${group} with`, this.#native.libnl.nl_socket_add_membership(this.#sock, group));
   }
 
   send(messages: Uint8Array): void {
+    this.#checkOpen();
     this.#check("send on", this.#native.libnl.nl_sendto(this.#sock, messages, messages.length));
   }
 
   receive(wait = 0): Uint8Array | null {
+    this.#checkOpen();
     const { libnl, libc } = this.#native;
     for (let waited = false;;) {
       const length = libnl.nl_recv(this.#sock, this.#sender, this.#datagram, null);
@@ -129,6 +132,7 @@ class LibnlSocket implements NetlinkSocket {
   }
 
   watch(wake: () => void): void {
+    this.#checkOpen();
     if (this.#unwatch !== null) throw new TypeError("The netlink socket is being watched already");
     this.#unwatch = this.#native.watch(this.#fd, wake);
   }
@@ -139,6 +143,11 @@ class LibnlSocket implements NetlinkSocket {
     const free = () => this.#native.libnl.nl_socket_free(this.#sock);
     if (this.#unwatch === null) free();
     else this.#unwatch(free); // not before nobody waits on its descriptor any more
+  }
+
+  /** libnl would read memory that has been freed. */
+  #checkOpen(): void {
+    if (this.#closed) throw new NetlinkSocketError("The netlink socket is closed");
   }
 
   #option(level: number, name: number, value: number): void {
