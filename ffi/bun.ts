@@ -9,6 +9,7 @@
 
 /// <reference path="./bun.d.ts" />
 import { CString, dlopen, type FFIType, type Pointer, toArrayBuffer } from "bun:ffi";
+import { sendDatagram } from "./datagram.ts";
 import { type Driver } from "./mod.ts";
 import { missingLibc, missingLibrary, type Native, openSocket } from "./socket.ts";
 import {
@@ -45,7 +46,12 @@ export async function openDriver(): Promise<Driver> {
     text: (from) => new CString(pointer(from)).toString(),
     watch: (fd, wake) => watch(libc, fd, wake),
   };
-  return { runtime: "bun", library, open: (protocol, options) => openSocket(native, protocol, options) };
+  return {
+    runtime: "bun",
+    library,
+    open: (protocol, options) => openSocket(native, protocol, options),
+    sendDatagram: (path, text) => sendDatagram(native, path, text),
+  };
 }
 
 async function loadLibnl(libc: Calls<typeof LIBC_SYMBOLS>): Promise<[string, Calls<typeof LIBNL_SYMBOLS>]> {

@@ -6,6 +6,7 @@
  * @module
  */
 
+import { sendDatagram } from "./datagram.ts";
 import { type Driver } from "./mod.ts";
 import { missingLibc, missingLibrary, type Native, openSocket, pollFor } from "./socket.ts";
 import {
@@ -42,7 +43,12 @@ export function openDriver(): Promise<Driver> {
     text: (from) => new Deno.UnsafePointerView(pointer(from)).getCString(),
     watch: (fd, wake) => watch(libc, waiting.poll, fd, wake),
   };
-  return Promise.resolve({ runtime: "deno", library: LIBNL, open: (protocol, options) => openSocket(native, protocol, options) });
+  return Promise.resolve({
+    runtime: "deno",
+    library: LIBNL,
+    open: (protocol, options) => openSocket(native, protocol, options),
+    sendDatagram: (path, text) => sendDatagram(native, path, text),
+  });
 }
 
 function load<T extends Record<string, NativeFunction>>(

@@ -59,6 +59,13 @@ export interface Driver {
    * @throws {NetlinkSocketError} If the kernel refuses.
    */
   open(protocol: number, options?: SocketOptions): NetlinkSocket;
+  /**
+   * Sends a text to a Unix datagram socket, such as systemd's `NOTIFY_SOCKET`.
+   *
+   * @param path The socket's path; `@` in front names an abstract one.
+   * @returns Whether it was taken.
+   */
+  sendDatagram(path: string, text: string): boolean;
 }
 
 /** A call to libnl failed. */

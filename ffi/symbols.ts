@@ -79,6 +79,10 @@ export const LIBC_SYMBOLS = {
   write: fn("i32", "i32", "buffer", "usize"),
   /** `int close(int fd)` */
   close: fn("i32", "i32"),
+  /** `int socket(int domain, int type, int protocol)` */
+  socket: fn("i32", "i32", "i32", "i32"),
+  /** `ssize_t sendto(int fd, const void *bytes, size_t count, int flags, const struct sockaddr *to, socklen_t length)` */
+  sendto: fn("i32", "i32", "buffer", "usize", "i32", "buffer", "i32"),
   /** `int memfd_create(const char *name, unsigned int flags)` */
   memfd_create: fn("i32", "buffer", "i32"),
 } as const satisfies Record<string, NativeFunction>;

@@ -13,6 +13,7 @@ import type { Log } from "../agent/ports.ts";
 import { chance, clock, logTo, subnetFile } from "./adapters.ts";
 import { leftovers, remove } from "./cleanup.ts";
 import { lockNode } from "./lock.ts";
+import { notifySystemd } from "./notify.ts";
 import { openStore } from "./store.ts";
 import { type Command, parseCommand } from "../config/command.ts";
 import { ConfigError, UsageError } from "../config/errors.ts";
@@ -20,6 +21,7 @@ import type { Settings } from "../config/settings.ts";
 import { openKernel } from "../kernel/kernel.ts";
 import { describe } from "../model/item.ts";
 import type { ListenAddress } from "../model/listen.ts";
+import { reasonNotReady } from "../model/report.ts";
 import { BACKENDS } from "../plugins.ts";
 import { createHealthApp, createStatusApp } from "../status/app.ts";
 import { ask } from "../status/client.ts";
@@ -91,7 +93,7 @@ async function open(settings: Settings, log: Log) {
     chance,
     log,
   };
-  return { options, kernel, disposables: stack.move() };
+  return { options, driver, disposables: stack.move() };
 }
 
 /** Keeps the traffic rules; what goes wrong with them is logged once. */
@@ -113,12 +115,18 @@ async function runAgent(settings: Settings, warnings: readonly string[]): Promis
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => ended.abort(new Error(`${signal} was received`)));
   await using lock = await lockNode(settings.subnetFile);
   if (lock === null) throw new StartError(`Another agent runs in this network namespace and writes "${settings.subnetFile}"`);
-  const { options, disposables } = await open(settings, log);
+  const { options, driver, disposables } = await open(settings, log);
   await using _ = disposables;
   if (options.storeNote !== null) log("info", options.storeNote);
   const agent = new Agent(options);
   disposables.use(await serve(settings, agent, options.node, log));
   log("info", `Weft ${VERSION} starts on ${options.node} with the ${options.store.kind} lease store`);
+  const stopping = notifySystemd(
+    process.env,
+    (path, text) => driver.sendDatagram(path, text),
+    () => reasonNotReady(agent.report().conditions),
+  );
+  ended.signal.addEventListener("abort", stopping);
   await agent.run(ended.signal);
   log("info", "Stopped; everything stays in place");
   return 0;
