@@ -5,7 +5,7 @@
  */
 
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { existsSync, lstatSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { join, relative } from "node:path";
 import process from "node:process";
 import { ROOT } from "./needs.mjs";
@@ -22,6 +22,11 @@ const RUNTIMES = {
 /** Installs node_modules unless it is what the lock file says. */
 export function bringModules() {
   if (!isCurrent()) {
+    if (lstatSync(MODULES, { throwIfNoEntry: false })?.isSymbolicLink()) {
+      throw new Error(
+        `Cannot install the packages of package-lock.json: "${MODULES}" is a link, and npm would empty the folder behind it`,
+      );
+    }
     console.log("setup: npm ci");
     const { status, stdout, stderr } = spawnSync("npm", ["ci", "--no-audit", "--no-fund"], {
       cwd: ROOT,

@@ -47,6 +47,7 @@ export const NEEDS = [
   { command: "iptables", for: "demo", apt: "iptables", dnf: "iptables-nft", pacman: "iptables-nft", zypper: "iptables" },
   { command: "nft", for: "demo", apt: "nftables", dnf: "nftables", pacman: "nftables", zypper: "nftables" },
   { command: "etcd", for: "test", apt: "etcd-server", dnf: "etcd", pacman: "etcd", zypper: "etcd", optional: true, unpacked: true },
+  { command: "sqlite3", for: "test", apt: "sqlite3", dnf: "sqlite", pacman: "sqlite", zypper: "sqlite3" },
   {
     cni: "bridge",
     for: "test",

@@ -60,7 +60,8 @@ function quickSteps() {
 async function labSteps(options) {
   const enter = ["test/lab/run.ts"];
   const { code, output } = await run({ command: "bun", args: [...enter, "-e", "0"], timeout: MINUTE }, options);
-  const skip = code === 0 ? undefined : output.trim();
+  const refused = code !== 0 && output.startsWith("Cannot make private namespaces"); // any other failure is one of each test's
+  const skip = refused ? output.trim().replaceAll("\n", " ") : undefined;
   return LAB.flatMap(files).filter(isTest).map((file) => {
     const args = [...enter, "test", "--timeout", TEST_TIMEOUT, `./${file}`];
     return step(file, "bun", args, { report: "bun", timeout: 15 * MINUTE, skip });

@@ -21,7 +21,7 @@ const GOOD: readonly (readonly [path: string, source: string])[] = [
   ["src/model/lease_test.ts", `import assert from "node:assert/strict"; import { fake } from "../../test/fake_kernel.ts";`],
   ["src/mod.ts", `export * from "./model/lease.ts";`],
   ["backends/vxlan.ts", `import { defineBackend } from "../src/mod.ts"; import * as v from "valibot";`],
-  ["src/config/settings.ts", `import { readFile } from "node:fs/promises"; import { Command } from "commander";`],
+  ["src/config/settings.ts", `import { readFile } from "node:fs/promises"; import * as v from "valibot";`],
   ["src/netlink/errno.ts", `import { constants } from "node:os";`],
   ["src/netlink/connection.ts", `import type { Driver } from "../../ffi/mod.ts";`],
   ["src/netlink/connection.ts", `import { type Driver } from "../../ffi/mod.ts";`],
