@@ -1,6 +1,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Cidr, familyOf, overlaps, parseCidr, parseIp } from "../model/ip.ts";
+import {
+  bitsOf,
+  type Cidr,
+  cidrOf,
+  contains,
+  familyOf,
+  lengthOf,
+  networkOf,
+  overlaps,
+  parseCidr,
+  parseIp,
+  plus,
+} from "../model/ip.ts";
 import type { Range } from "../model/lease.ts";
 import { type Choice, chooseSubnets, isLeaseOf } from "./allocate.ts";
 
@@ -130,4 +142,48 @@ test("isLeaseOf() knows a node by any of its public addresses", () => {
   const lease = { key: "", backendType: "", endpoints, expiresAt: null };
   assert.ok(isLeaseOf(lease, [parseIp("192.168.0.2"), parseIp("fd00::1")]));
   assert.ok(!isLeaseOf(lease, [parseIp("192.168.0.2")]));
+});
+
+/** All that may be chosen, by trying one start after the other. */
+function naively({ network, allocation }: Range, taken: readonly Cidr[]): Cidr[] {
+  const { length, min, max } = allocation!;
+  const free: Cidr[] = [];
+  for (let subnet = cidrOf(min, length); free.length < 100; subnet = cidrOf(plus(networkOf(subnet), sizeOf(subnet)), length)) {
+    if (!contains(network, subnet)) break;
+    if (!taken.some((other) => overlaps(other, subnet))) free.push(subnet);
+    if (networkOf(subnet) === max) break;
+  }
+  return free;
+}
+
+function sizeOf(subnet: Cidr): bigint {
+  return 1n << BigInt(bitsOf(familyOf(subnet)) - lengthOf(subnet));
+}
+
+test("chooseSubnets() has the same choice as one that tries every subnet", () => {
+  let seed = 7;
+  const next = (below: number) => (seed = (seed * 48_271) % 0x7fff_ffff) % below;
+  const ranges: Range[] = [
+    V4,
+    { network: parseCidr("10.3.0.0/20"), allocation: { length: 26, min: parseIp("10.3.2.64"), max: parseIp("10.3.13.128") } },
+    { network: parseCidr("fd00:3::/56"), allocation: { length: 64, min: parseIp("fd00:3:0:3::"), max: parseIp("fd00:3:0:f0::") } },
+  ];
+  const near = (range: Range) => {
+    const { length, min } = range.allocation!;
+    const start = plus(min, sizeOf(cidrOf(min, length)) * BigInt(next(70)) + BigInt(next(64)));
+    return cidrOf(start, Math.min(length - 5 + next(12), bitsOf(familyOf(min)) - 1));
+  };
+  for (let round = 0; round < 60; round++) {
+    const range = ranges[round % ranges.length]!;
+    const taken = Array.from({ length: next(60) }, () => near(ranges[next(4) === 0 ? next(3) : round % 3]!));
+    const expected = naively(range, taken);
+    for (const [i, subnet] of expected.entries()) {
+      if (i % 33 !== round % 33 && i !== expected.length - 1) continue; // any of them shows a difference before it
+      const random = () => (i + 0.5) / expected.length;
+      assert.deepEqual(chooseSubnets({ ranges: [range], own: [], previous: [], taken, random }), [subnet], `${taken}`);
+    }
+    if (expected.length === 0) {
+      assert.throws(() => chooseSubnets({ ranges: [range], own: [], previous: [], taken, random: () => 0 }), /is free/);
+    }
+  }
 });
