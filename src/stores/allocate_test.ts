@@ -173,7 +173,7 @@ test("chooseSubnets() has the same choice as one that tries every subnet", () =>
     const start = plus(min, sizeOf(cidrOf(min, length)) * BigInt(next(70)) + BigInt(next(64)));
     return cidrOf(start, Math.min(length - 5 + next(12), bitsOf(familyOf(min)) - 1));
   };
-  for (let round = 0; round < 60; round++) {
+  for (let round = 0; round < 21; round++) {
     const range = ranges[round % ranges.length]!;
     const taken = Array.from({ length: next(60) }, () => near(ranges[next(4) === 0 ? next(3) : round % 3]!));
     const expected = naively(range, taken);
