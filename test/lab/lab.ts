@@ -189,7 +189,8 @@ function nodesOf(net: Net, names: readonly string[], suffix: string, dir: string
 function bridge(net: Net, mtu: number): string[] {
   const name = `br${net.segment}`;
   return [
-    `link add ${name} mtu ${mtu} type bridge mcast_snooping 0`,
+    // A bridge without an address of its own takes another one whenever a port comes, and nodes then send to the old one.
+    `link add ${name} address 02:fe:00:00:00:${name.charCodeAt(2).toString(16)} mtu ${mtu} type bridge mcast_snooping 0`,
     `link set ${name} up`,
     ...addressesOf(net, ROUTER).map((ip, i) => `addr add ${ip}/${LENGTHS[i]} dev ${name}${flags(ip)}`),
   ];
