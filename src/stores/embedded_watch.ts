@@ -3,7 +3,8 @@
  *
  * It watches the folders in which something must happen for a path to lead to other content: that of the file, those of the links on
  * the way to it (the volumes of Kubernetes swap a link named `..data`), and where a part of the path is missing, the folder it is missing
- * from. It never opens the file. Only while a folder can not be watched, it asks for a look every second.
+ * from. It never opens the file. While a folder can not be watched it asks for a look every second; also after a folder was replaced by
+ * another of its name, and once a second after a watch was made: Deno shares watches by name, and was seen to keep silent then.
  *
  * @module
  */
@@ -13,7 +14,7 @@ import { posix } from "node:path";
 import { quote } from "../config/errors.ts";
 import { pause, until } from "./embedded_wait.ts";
 
-/** How often to look while a folder can not be watched, in milliseconds. */
+/** When to look although nothing was heard, in milliseconds. */
 const LOOK_ANYWAY = 1000;
 /** As many links as Linux follows in one path. */
 const MOST_LINKS = 40;
@@ -26,11 +27,15 @@ export class FileWatch implements Disposable {
   readonly #settle: number;
   /** By folder and inode, since a folder can be replaced by another of the same name. */
   readonly #watchers = new Map<string, { readonly watcher: FSWatcher; names: ReadonlySet<string> }>();
+  /** The inode of each folder that was ever watched, as part of its key. */
+  readonly #inodes = new Map<string, string>();
   #problem: string | null = null;
+  #isDoubtful = false;
   #started = false;
   #due = true;
   #wake: () => void = () => {};
   #again: ReturnType<typeof setTimeout> | undefined;
+  #late: ReturnType<typeof setTimeout> | undefined;
 
   /** @param settle Time for a burst of changes to end, in milliseconds. */
   constructor(path: string, settle: number) {
@@ -69,6 +74,7 @@ export class FileWatch implements Disposable {
   /** Lets go of all watches. */
   [Symbol.dispose](): void {
     clearTimeout(this.#again);
+    clearTimeout(this.#late);
     for (const [key] of this.#watchers) this.#drop(key);
   }
 
@@ -89,13 +95,23 @@ export class FileWatch implements Disposable {
     }
     if (isSound) this.#problem = null; // a watch may fail some time after it was made, so it counts as good only when seen again
     this.#lookAnyway();
+    if (isSound) return;
+    clearTimeout(this.#late);
+    this.#late = setTimeout(() => this.ring(), LOOK_ANYWAY);
   }
 
   /** @returns Whether it went well so far. */
   #watch(key: string, { folder, names }: Lookout): boolean {
+    this.#isDoubtful ||= (this.#inodes.get(folder) ?? key) !== key;
+    this.#inodes.set(folder, key);
     try {
+      const self = posix.basename(folder);
       const watcher = watch(folder, (_event, name) => {
-        if (name === null || this.#watchers.get(key)?.names.has(name)) this.ring();
+        if (name === self) { // the folder has gone, and the next one may get the number of its inode
+          this.#drop(key);
+          this.#inodes.set(folder, "gone");
+        }
+        if (name === null || name === self || this.#watchers.get(key)?.names.has(name)) this.ring();
       });
       watcher.on("error", (error) => {
         this.#drop(key);
@@ -123,11 +139,11 @@ export class FileWatch implements Disposable {
 
   #lookAnyway(): void {
     clearTimeout(this.#again);
-    if (this.#problem !== null) this.#again = setTimeout(() => this.ring(), LOOK_ANYWAY);
+    if (this.#isDoubtful || this.#problem !== null) this.#again = setTimeout(() => this.ring(), LOOK_ANYWAY);
   }
 }
 
-/** A folder to watch, and the names in it that matter. A watched folder reports its own end under its own name. */
+/** A folder to watch, and the names in it that matter. */
 interface Lookout {
   readonly folder: string;
   readonly names: Set<string>;
@@ -156,7 +172,7 @@ function lookouts(path: string): Map<string, Lookout> {
 
   function note(folder: string, name: string): void {
     const key = `${idOf(folder)} ${folder}`;
-    const spot = found.get(key) ?? { folder, names: new Set([posix.basename(folder)]) };
+    const spot = found.get(key) ?? { folder, names: new Set() };
     spot.names.add(name);
     found.set(key, spot);
   }

@@ -209,3 +209,27 @@ test(
     assert.ok(took > 1500 && took < 20_000, `three looks in ${took} ms`);
   },
 );
+
+test("FileWatch hears of a change that comes as soon as the watch is made", { timeout: 60_000 }, async () => {
+  for (const delay of [0, 1, 3, 6, 12]) {
+    using it = new Watched("file", (folder) => writeFileSync(join(folder, "file"), "1"));
+    assert.ok(await it.rings(LONG));
+    await new Promise((resolve) => setTimeout(resolve, delay));
+    writeFileSync(it.at("file"), "2");
+    assert.ok(await it.rings(LONG), `after ${delay} ms`);
+  }
+});
+
+test("FileWatch goes on when its folder is replaced by another", { timeout: 60_000 }, async () => {
+  using it = new Watched("a/file", (folder) => mkdirSync(join(folder, "a")));
+  using second = new FileWatch(it.at("a/file"), 1);
+  await second.next(AbortSignal.timeout(LONG));
+  await it.calm();
+  for (const text of ["1", "2", "3"]) {
+    rmSync(it.at("a"), { recursive: true });
+    mkdirSync(it.at("a"));
+    await it.calm();
+    writeFileSync(it.at("a/file"), text);
+    await it.until("a/file", text);
+  }
+});
