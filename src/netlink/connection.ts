@@ -216,7 +216,6 @@ export class Connection implements Disposable {
   #answers(first: number, count: number) {
     const errors = new Map<number, NetlinkError>();
     const values = new Map<number, Received>();
-    const last = first + count - 1;
     for (;;) {
       const bytes = receiveOrOverrun(this.#writes);
       if (bytes === null || bytes === "overrun") {
@@ -224,20 +223,20 @@ export class Connection implements Disposable {
         return { errors, values, lost: true };
       }
       for (const message of eachMessage(bytes)) {
-        const index = message.seq - first;
-        if (index < 0 || index >= count) continue; // the answer to an earlier request that was given up
+        const index = (message.seq - first) >>> 0; // sequence numbers start again at 2^32
+        if (index >= count) continue; // the answer to an earlier request that was given up
         if (message.type !== NLMSG_ERROR) values.set(index, message);
         else {
           const error = readError(message);
           if (error !== null) errors.set(index, error);
-          if (message.seq === last) return { errors, values, lost: false };
+          if (index === count - 1) return { errors, values, lost: false };
         }
       }
     }
   }
 
   #dumpOnce(request: Request, onMessage: (message: Received) => void): boolean {
-    const seq = this.#seq++;
+    const seq = this.#seq++ >>> 0;
     this.#writer.at = 0;
     writeRequest(this.#writer, request, seq, FLAG.REQUEST | FLAG.DUMP);
     this.#dumps.send(this.#writer.bytes.subarray(0, this.#writer.at));
