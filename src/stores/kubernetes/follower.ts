@@ -29,6 +29,8 @@ export interface FollowerOptions {
   readonly random: () => number;
   /** The table has changed. */
   readonly changed: () => void;
+  /** Milliseconds of a clock that only goes forward; default the runtime's. */
+  readonly now?: () => number;
 }
 
 /** A server that was gone for longer, in milliseconds, may have been restored from an older state: everything is compared. */
@@ -48,6 +50,7 @@ const NOT_A_REFUSAL: readonly number[] = [401, 403, 408, 410, 429, 502, 503, 504
 export class Follower {
   readonly #table: NodeTable;
   readonly #options: FollowerOptions;
+  readonly #now: () => number;
   readonly #backoff: Backoff;
   /** Up to where the table is complete; `null` if a list is needed. */
   #version: string | null = null;
@@ -63,22 +66,23 @@ export class Follower {
     this.#table = table;
     this.#options = options;
     this.#backoff = new Backoff(options.random);
+    this.#now = options.now ?? (() => performance.now());
   }
 
   /** Follows until the signal is aborted, and then throws its reason. */
   async run(signal: AbortSignal): Promise<never> {
     for (;;) {
-      const began = performance.now();
+      const began = this.#now();
       const watching = this.#version !== null;
       try {
         await this.#round(signal);
-        if (watching && performance.now() - began < SHORT_WATCH) await pause(SHORT_WATCH, signal);
+        if (watching && this.#now() - began < SHORT_WATCH) await pause(SHORT_WATCH, signal);
       } catch (error) {
         signal.throwIfAborted();
         const expired = error instanceof ApiError && error.status === 410;
         if (expired) this.#version = null;
         else this.#bad(error);
-        if (performance.now() - began > LONG_WATCH) this.#backoff.reset();
+        if (this.#now() - began > LONG_WATCH) this.#backoff.reset();
         await pause(this.#backoff.next(error), signal);
       }
     }
@@ -96,7 +100,7 @@ export class Follower {
   /** After a silence: whether the server's state is still one that ours can go on from. */
   async #compare(version: string, signal: AbortSignal): Promise<void> {
     if (this.#failingSince === null) return;
-    const failing = performance.now() - this.#failingSince;
+    const failing = this.#now() - this.#failingSince;
     const older = isOlder(await this.#options.api.currentVersion(signal), version);
     this.#good();
     if (older) this.#whole = true;
@@ -142,7 +146,7 @@ export class Follower {
   }
 
   #bad(error: unknown): void {
-    this.#failingSince ??= performance.now();
+    this.#failingSince ??= this.#now();
     this.#options.health.bad(error);
   }
 
@@ -150,7 +154,7 @@ export class Follower {
     const { api, random } = this.#options;
     const over = new AbortController();
     const both = AbortSignal.any([signal, over.signal]);
-    this.#lastEvent = performance.now();
+    this.#lastEvent = this.#now();
     const guard = this.#guard(over, both);
     try {
       for await (const event of api.watch({ whole: false }, version, random(), both)) this.#take(event);
@@ -161,7 +165,7 @@ export class Follower {
   }
 
   #take({ type, node }: NodeEvent): void {
-    this.#lastEvent = performance.now();
+    this.#lastEvent = this.#now();
     this.#version = node.version;
     this.#good();
     if (type === "put") this.#table.put(node);
@@ -175,7 +179,7 @@ export class Follower {
     try {
       for (let missed = 0;;) {
         await pause(missed > 0 ? SECOND_PROBE_AFTER : PROBE_AFTER * (1 + random() / 2), signal);
-        if (missed === 0 && performance.now() - this.#lastEvent < PROBE_AFTER) continue;
+        if (missed === 0 && this.#now() - this.#lastEvent < PROBE_AFTER) continue;
         try {
           await api.probe(signal);
           missed = 0;

@@ -8,11 +8,11 @@
 export class Health {
   #connected = false;
   #lastError: string | null = null;
-  #waitsFor: string | null = null;
+  readonly #problems = new Map<string, string>();
 
   /** As a lease store's `health()` has it. */
   get state(): { readonly connected: boolean; readonly lastError: string | null } {
-    return { connected: this.#connected, lastError: this.#lastError ?? this.#waitsFor };
+    return { connected: this.#connected, lastError: this.#lastError ?? [...this.#problems.values()][0] ?? null };
   }
 
   /** The server answered as it should. */
@@ -27,8 +27,9 @@ export class Health {
     this.#lastError = error instanceof Error ? error.message : String(error);
   }
 
-  /** It answers, but what we need is not there yet; `null` once it is. */
-  waitFor(what: string | null): void {
-    this.#waitsFor = what;
+  /** What keeps something from going on although the server answers; `null` once nothing does. */
+  problem(about: "lease" | "configuration", what: string | null): void {
+    if (what === null) this.#problems.delete(about);
+    else this.#problems.set(about, what);
   }
 }

@@ -10,7 +10,7 @@
 
 import type { Ip } from "../../model/ip.ts";
 import { type Lease, type LeaseEvent, LeaseLostError, type LeaseRequest, type LeaseStore } from "../../model/lease.ts";
-import { textOf } from "../file_watch.ts";
+import { configText } from "../embedded_config.ts";
 import type { Credentials } from "./access.ts";
 import { type AnnotationNames, annotationNames } from "./annotations.ts";
 import { ApiError } from "./api_error.ts";
@@ -80,7 +80,7 @@ export class KubernetesStore implements LeaseStore {
   }
 
   networkConfig(signal: AbortSignal): AsyncIterable<string> {
-    return textOf(this.#options.netConfigPath, null, signal);
+    return configText(this.#options.netConfigPath, false, signal, (what) => this.#health.problem("configuration", what));
   }
 
   /** The addresses that annotations of this node set in place of `--public-ip` and `--public-ipv6`. */
@@ -100,13 +100,14 @@ export class KubernetesStore implements LeaseStore {
     for (;;) {
       const { node, version } = await this.#read(signal);
       if (node !== null && node.podCidrs?.length) {
-        this.#health.waitFor(null);
+        this.#health.problem("lease", null);
         const lease = leaseFor(node, request);
         await this.#publish(node, lease, signal);
         return lease;
       }
       const name = await this.nodeName(signal);
-      this.#health.waitFor(
+      this.#health.problem(
+        "lease",
         node === null ? `There is no Node ${name} yet` : `Node ${name} has no podCIDR yet; ${CIDRS_ARE_ASSIGNED}`,
       );
       await this.#change(name, version, signal);
