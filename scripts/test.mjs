@@ -27,6 +27,9 @@ const TEST_TIMEOUT = "120000";
 /** Folders with tests that run in namespaces of their own. */
 const LAB = ["test/lab", "test/e2e"];
 
+/** Cases that are run a second time, with the agent from source on Deno instead of the binary. */
+const ON_DENO = ["test/lab/nodes_test.ts", "test/lab/repair_test.ts", "test/lab/restart_test.ts"];
+
 /** All TypeScript files below a folder, sorted. */
 function files(folder) {
   const path = join(ROOT, folder);
@@ -62,10 +65,14 @@ async function labSteps(options) {
   const { code, output } = await run({ command: "bun", args: [...enter, "-e", "0"], timeout: MINUTE }, options);
   const refused = code !== 0 && output.startsWith("Cannot make private namespaces"); // any other failure is one of each test's
   const skip = refused ? output.trim().replaceAll("\n", " ") : undefined;
-  return LAB.flatMap(files).filter(isTest).map((file) => {
+  const labStep = (file, name, env) => {
     const args = [...enter, "test", "--timeout", TEST_TIMEOUT, `./${file}`];
-    return step(file, "bun", args, { report: "bun", timeout: 15 * MINUTE, skip });
-  });
+    return step(name, "bun", args, { report: "bun", timeout: 15 * MINUTE, skip, env });
+  };
+  return [
+    ...LAB.flatMap(files).filter(isTest).map((file) => labStep(file, file, {})),
+    ...ON_DENO.map((file) => labStep(file, `${file}, Deno`, { WEFT_AGENT: "deno" })),
+  ];
 }
 
 async function testAll({ quick }) {
