@@ -1,9 +1,9 @@
 /**
  * Tells when a file may have changed, without polling.
  *
- * It watches the folders in which something must happen for a path to lead to other content: that of the file, those of the links on
- * the way to it (the volumes of Kubernetes swap a link named `..data`), and where a part of the path is missing, the folder it is missing
- * from. It never opens the file. While a folder can not be watched it asks for a look every second; also after a folder was replaced by
+ * It watches the folders in which something must happen for a path to lead to other content: that of the file and the one that holds this
+ * folder, those of the links on the way to it (the volumes of Kubernetes swap a link named `..data`), and where a part of the path is
+ * missing, the folder it is missing from. It never opens the file. While a folder can not be watched it asks for a look every second; also after a folder was replaced by
  * another of its name, and once a second after a watch was made: Deno shares watches by name, and was seen to keep silent then.
  *
  * @module
@@ -158,7 +158,11 @@ function lookouts(path: string): Map<string, Lookout> {
     if (name === "" || name === ".") continue;
     const here = posix.join(folder, name);
     const target = name === ".." ? null : linkAt(here);
-    if (target !== null || rest.length === 0) note(folder, name);
+    if (target !== null || rest.length === 0) {
+      note(folder, name);
+      // Deno does not always tell of the end of the watched folder itself.
+      note(posix.dirname(folder), posix.basename(folder));
+    }
     if (target === undefined) break;
     if (target === null) {
       folder = here;

@@ -201,7 +201,7 @@ test(
     );
     await child.until(2);
     const { problem } = child.lines[1] as { problem: string }; // a watch may also fail some time after it was made
-    assert.ok(problem.startsWith(`Cannot watch the folder "${it.folder}": `), problem);
+    assert.match(problem, /^Cannot watch the folder "\/.*": /);
     assert.ok(problem.includes(`; "${it.at("file")}" is looked at every second instead (fs.inotify.max_user_instances`), problem);
     const start = performance.now();
     await child.until(5);
