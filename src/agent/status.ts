@@ -7,7 +7,7 @@
 import { type Family, familyOf, type Ip } from "../model/ip.ts";
 import { describe, type Item } from "../model/item.ts";
 import { endpointOf, type Lease, type LeaseStore } from "../model/lease.ts";
-import type { Conditions, Problem, Report } from "../model/report.ts";
+import type { Conditions, Problem, Report, ReversePathReport } from "../model/report.ts";
 import type { Rejected } from "../reconcile/fold.ts";
 import type { Plan } from "../reconcile/plan.ts";
 import type { External } from "./external.ts";
@@ -76,9 +76,19 @@ export function reportOf(state: State): Report {
     mtu: state.mtu,
     peers: reportPeers(plan, state.rejected, standing),
     kernel: { items: inSync, pending: missing.length, repairs: state.repairs, lastSync: state.lastSync },
-    reversePath: [],
+    reversePath: reversePaths(plan, standing),
     problems: problemsOf(state),
   };
+}
+
+/** How the devices filter that packets of peers come in over. */
+function reversePaths({ items }: Plan, { observed }: Standing): ReversePathReport[] {
+  return [...items].flatMap(([key, item]) => {
+    if (item.kind !== "reverse-path") return [];
+    const found = observed.get(key);
+    const mode = found === undefined ? "strict" : found.kind === "reverse-path" && found.off ? "off" : "loose";
+    return [{ link: item.link, mode }];
+  });
 }
 
 /** Why the agent is not ready, by condition. */

@@ -118,7 +118,8 @@ function observeReversePaths({ connection, own, links, found, values }: Look): v
   for (const link of links) {
     if (!own.reversePath.includes(link.name!)) continue;
     const setting = rows.find((row) => row.ifindex === link.index)?.rpFilter ?? link.rpFilter ?? 0;
-    if (Math.max(all, setting) !== STRICT) found({ kind: "reverse-path", link: link.name! });
+    const mode = Math.max(all, setting);
+    if (mode !== STRICT) found({ kind: "reverse-path", link: link.name!, ...(mode === 0 && { off: true as const }) });
   }
 }
 

@@ -37,6 +37,8 @@ export interface Link {
 export interface ReversePath {
   readonly kind: "reverse-path";
   readonly link: string;
+  /** Seen in the kernel: nothing is filtered at all, which does as well. Never planned. */
+  readonly off?: true;
 }
 
 /** An address on one of our devices. */
