@@ -65,7 +65,7 @@ export class Requests {
     this.#index = index;
   }
 
-  /** The requests that make a change; one, except where a device has to be made anew. */
+  /** The requests that make a change; one, except for some changes of a device. */
   of(change: Change): readonly Request[] {
     return change.op === "put" ? this.#put(change.item, change.old) : [drop(change.item, this.#index)];
   }
@@ -169,7 +169,7 @@ export function mustBeMadeAnew(old: Link, wanted: Link): boolean {
 }
 
 function putLink(link: Link, old: Link | null, index: Index): Request[] {
-  if (old !== null && !mustBeMadeAnew(old, link)) return [changeLink(link, old, index)];
+  if (old !== null && !mustBeMadeAnew(old, link)) return changeLink(link, old, index);
   const create = request(RTM.NEWLINK, FLAG.CREATE | FLAG.EXCL, LINK, {
     flags: UP,
     change: UP,
@@ -199,19 +199,22 @@ function putLink(link: Link, old: Link | null, index: Index): Request[] {
   return old === null ? [create] : [request(RTM.DELLINK, 0, LINK, { index: index(link.name) }), create];
 }
 
-function changeLink(link: Link, old: Link, index: Index): Request {
+function changeLink(link: Link, old: Link, name: Index): Request[] {
+  const index = name(link.name);
   const data = {
     ...(old.local !== link.local && (familyOf(link.local) === 4 ? { local: link.local } : { local6: link.local })),
     ...(old.learning !== link.learning && { learning: link.learning ? 1 : 0 }),
   };
-  return request(RTM.NEWLINK, 0, LINK, {
-    index: index(link.name),
+  const common = request(RTM.NEWLINK, 0, LINK, {
+    index,
     flags: UP,
     change: UP,
     ...(old.mtu !== link.mtu && { mtu: link.mtu }),
     ...(old.mac !== link.mac && { address: link.mac }),
-    ...(Object.keys(data).length > 0 && { linkInfo: { kind: link.type, data } }),
   });
+  if (Object.keys(data).length === 0) return [common];
+  // Of its own: the kernel refuses an MTU beside parameters of the vxlan device ("Cannot change mtu").
+  return [request(RTM.NEWLINK, 0, LINK, { index, linkInfo: { kind: link.type, data } }), common];
 }
 
 function address(item: Address, index: Index) {

@@ -8,7 +8,7 @@
  */
 
 import { type Cidr, cidrOf, contains, type Family, familyOf, type Ip, ipOf, lengthOf, networkOf } from "../model/ip.ts";
-import { type Item, keyOf, type Kind, type Link, PROTOCOL, type Route } from "../model/item.ts";
+import { type Hop, type Item, keyOf, type Kind, type Link, PROTOCOL, type Route } from "../model/item.ts";
 import type { Observation, Ownership } from "../model/kernel.ts";
 import { type Connection, request } from "../netlink/connection.ts";
 import {
@@ -135,6 +135,7 @@ function observeFdb({ connection, found, values }: Look, link: LinkRow): void {
   const filter = { family: AF.BRIDGE, index: link.index };
   for (const row of values(connection.dump(request(RTM.GETNEIGH, 0, NEIGHBOUR, filter), NEIGHBOUR))) {
     if (row.index !== link.index || row.state !== PERMANENT || row.dst === undefined || row.lladdr === undefined) continue;
+    if (row.port !== undefined || row.vni !== undefined || row.ifindex !== undefined) continue; // leads elsewhere: must be put anew
     found({ kind: "fdb", link: link.name!, mac: row.lladdr, dst: row.dst });
   }
 }
@@ -164,15 +165,21 @@ function observeRoutes({ connection, own, names, values }: Look): Route[] {
 
 function readRoute(row: RouteMessage, own: Ownership, names: ReadonlyMap<number, string>): Route | null {
   const metric = row.family === AF.INET6 ? IPV6_METRIC : 0;
-  if (row.type !== UNICAST || row.dst === undefined || row.tos !== 0 || (row.priority ?? 0) !== metric) return null;
+  const ours = row.protocol === PROTOCOL;
+  if ((row.type !== UNICAST && !ours) || row.dst === undefined || row.tos !== 0 || (row.priority ?? 0) !== metric) return null;
   const dst = cidrOf(row.dst as Ip, row.dstLength!);
   if (!own.networks.some((range) => isSubnetOf(dst, range))) return null;
   const src = row.prefSrc ?? null;
-  const adopted = row.protocol === PROTOCOL_BOOT && { adopted: true as const };
+  const adopted = !ours && { adopted: true as const };
   if (row.nexthopId !== undefined) return { kind: "route", dst, to: row.nexthopId, src, ...adopted };
   const link = names.get(row.oif ?? 0);
-  if (row.gateway === undefined || link === undefined) return null;
-  return { kind: "route", dst, to: { via: row.gateway, link, onlink: (row.flags! & ONLINK) !== 0 }, src, ...adopted };
+  if (!ours && (row.gateway === undefined || link === undefined)) return null;
+  return { kind: "route", dst, to: readHop(row, link, familyOf(dst)), src, ...adopted };
+}
+
+/** A hop as it is seen. What nobody plans, such as a hop without a gateway, has an unspecified one, so that it differs from all plans. */
+function readHop(row: RouteMessage | NexthopMessage, link: string | undefined, family: Family): Hop {
+  return { via: row.gateway ?? ipOf(0n, family), link: link ?? "", onlink: (row.flags! & ONLINK) !== 0 };
 }
 
 function observeNexthops({ connection, own, names, found, foreign, values }: Look, routes: readonly Route[]): void {
@@ -180,12 +187,10 @@ function observeNexthops({ connection, own, names, found, foreign, values }: Loo
   const rows = values(connection.dump(request(RTM.GETNEXTHOP, 0, NEXTHOP, { family: AF.UNSPEC }), NEXTHOP));
   for (const row of rows) {
     const link = names.get(row.oif ?? 0);
-    const ours = row.protocol === PROTOCOL && row.id !== undefined && row.gateway !== undefined && link !== undefined &&
-      (own.nexthops.has(row.id) || used.has(row.id) || own.links.includes(link) || isSubnetId(row, own));
-    if (ours) {
-      const hop = { via: row.gateway!, link: link!, onlink: (row.flags! & ONLINK) !== 0 };
-      found({ kind: "nexthop", id: row.id!, hop });
-    } else foreign.set(`nexthop ${row.id}`, `nexthop ${row.id} belongs to protocol ${row.protocol}${link ? ` on ${link}` : ""}`);
+    const ours = row.protocol === PROTOCOL && !row.group && row.id !== undefined &&
+      (own.nexthops.has(row.id) || used.has(row.id) || own.links.includes(link ?? "") || isSubnetId(row, own));
+    if (ours) found({ kind: "nexthop", id: row.id!, hop: readHop(row, link, row.family === AF.INET6 ? 6 : 4) });
+    else foreign.set(`nexthop ${row.id}`, `nexthop ${row.id} belongs to protocol ${row.protocol}${link ? ` on ${link}` : ""}`);
   }
 }
 

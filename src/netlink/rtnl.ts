@@ -143,12 +143,15 @@ export const ROUTE = message(
 export const NEIGHBOUR = message({ family: u8, pad1: u8, pad2: u16, index: i32, state: u16, flags: u8, type: u8 }, {
   dst: [1, ip],
   lladdr: [2, mac],
+  port: [6, be16],
+  vni: [7, u32],
   ifindex: [8, u32],
 });
 
 /** `struct nhmsg` with NHA_*. */
 export const NEXTHOP = message({ family: u8, scope: u8, protocol: u8, reserved: u8, flags: u32 }, {
   id: [1, u32],
+  group: [2, flag],
   oif: [5, u32],
   gateway: [6, ip],
 });
