@@ -3,8 +3,9 @@
  *
  * It watches the folders in which something must happen for a path to lead to other content: that of the file and the one that holds this
  * folder, those of the links on the way to it (the volumes of Kubernetes swap a link named `..data`), and where a part of the path is
- * missing, the folder it is missing from. It never opens the file. While a folder can not be watched it asks for a look every second; also after a folder was replaced by
- * another of its name, and once a second after a watch was made: Deno shares watches by name, and was seen to keep silent then.
+ * missing, the folder it is missing from. It never opens the file. While a folder can not be watched, and after one was replaced by
+ * another of its name, it asks for a look every second; and once, a second after a watch was made: Deno shares watches by name and was
+ * seen to keep silent then.
  *
  * @module
  */
