@@ -16,7 +16,7 @@ import { lockNode } from "./lock.ts";
 import { notifySystemd } from "./notify.ts";
 import { openStore } from "./store.ts";
 import { type Command, parseCommand } from "../config/command.ts";
-import { ConfigError, UsageError } from "../config/errors.ts";
+import { ConfigError, quote, UsageError } from "../config/errors.ts";
 import type { Settings } from "../config/settings.ts";
 import { openKernel } from "../kernel/kernel.ts";
 import { describe } from "../model/item.ts";
@@ -72,12 +72,13 @@ async function show({ name, address, json }: Extract<Command, { name: "status" |
 /** Milliseconds that never run backwards. */
 const monotonic = { now: () => performance.now(), after: clock.after };
 
-/** What every command that looks at the kernel needs; disposed of in reverse. */
-async function open(settings: Settings, log: Log) {
+/** What every command that looks at the kernel needs; disposed of in reverse. With `readOnly` nothing is written to the store. */
+async function open(settings: Settings, log: Log, readOnly = false) {
+  checkBackend(settings);
   await using stack = new AsyncDisposableStack();
   const driver = await openDriver();
   const kernel = stack.use(openKernel(driver, { nexthopObjects: process.env["WEFT_NEXTHOP_OBJECTS"] !== "off" }));
-  const opened = await openStore(settings, { clock, chance, log });
+  const opened = await openStore(settings, { clock, chance, log, readOnly });
   const store = stack.use(opened.store);
   const options: AgentOptions = {
     version: VERSION,
@@ -94,6 +95,13 @@ async function open(settings: Settings, log: Log) {
     log,
   };
   return { options, driver, disposables: stack.move() };
+}
+
+/** @throws {UsageError} If `--backend` asks for one that does not exist. */
+function checkBackend({ backend }: Settings): void {
+  const names = BACKENDS.map(({ name }) => name);
+  if (backend === null || names.includes(backend)) return;
+  throw new UsageError(`Cannot use ${quote(backend)} for --backend: expected one of ${names.join(", ")}`);
 }
 
 /** Keeps the traffic rules; what goes wrong with them is logged once. */
@@ -163,7 +171,7 @@ async function listenOrWarn(open: () => Promise<Listener>, given: boolean, log: 
 async function plan({ settings, warnings, json }: Extract<Command, { name: "plan" }>): Promise<number> {
   const log = logTo((line) => process.stderr.write(line), settings.logFormat, settings.verbosity);
   warnings.forEach((warning) => log("warning", warning));
-  const { options, disposables } = await open(settings, log);
+  const { options, disposables } = await open(settings, log, true);
   await using _ = disposables;
   const ended = new AbortController();
   const changes = await Agent.dryRun(options, ended.signal);

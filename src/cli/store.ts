@@ -18,10 +18,19 @@ export interface OpenedStore {
   readonly note: string | null;
 }
 
+/** What a store is opened with. */
+export interface StoreInput {
+  readonly clock: Clock;
+  readonly chance: Chance;
+  readonly log: Log;
+  /** Nothing is written, and what is not there is not made. */
+  readonly readOnly: boolean;
+}
+
 /** Opens it. @throws {StartError} If this release does not have it. */
 export async function openStore(
   settings: Settings,
-  { clock, chance, log }: { readonly clock: Clock; readonly chance: Chance; readonly log: Log },
+  { clock, chance, log, readOnly }: StoreInput,
 ): Promise<OpenedStore> {
   const { store, netConfig } = settings;
   switch (store.kind) {
@@ -29,6 +38,7 @@ export async function openStore(
       return {
         store: await openEmbeddedStore({
           path: store.file,
+          readOnly,
           node: settings.nodeName ?? hostname(),
           netConfigPath: netConfig.path,
           netConfigPathIsDefault: !netConfig.given,

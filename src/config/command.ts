@@ -11,6 +11,7 @@ import { type Environment, readFlags } from "./args.ts";
 import { quote, UsageError } from "./errors.ts";
 import { type CommandName, COMMANDS } from "./flag.ts";
 import { renderHelp } from "./help.ts";
+import { nearest } from "./nearest.ts";
 import { type Settings, settingsOf } from "./settings.ts";
 
 /** What to do. `warnings` are to be logged: flags and variables that do nothing. */
@@ -85,6 +86,9 @@ function commandOf(program: string, args: readonly string[]): CommandName {
   const [first] = args;
   if (first === undefined || first.startsWith("-")) return "agent";
   if (first !== "agent" && Object.hasOwn(COMMANDS, first)) return first as CommandName;
-  const names = Object.keys(COMMANDS).filter((name) => name !== "agent").join(", ");
-  throw new UsageError(`Unknown subcommand ${quote(first)}: there are ${names} (see "${program} --help")`);
+  const names = Object.keys(COMMANDS).filter((name) => name !== "agent");
+  const { name } = nearest(first, names);
+  throw new UsageError(
+    `Unknown subcommand ${quote(first)}: the nearest is ${name}, and there are ${names.join(", ")} (see "${program} --help")`,
+  );
 }
