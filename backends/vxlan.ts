@@ -38,7 +38,7 @@ const bytes = v.pipe(v.number(), v.integer());
 /** The keys of net-conf.json's `Backend` that this backend knows. */
 export const vxlanOptions = v.object({
   Type: v.optional(v.string(), "vxlan"),
-  VNI: v.optional(v.pipe(bytes, v.minValue(0), v.maxValue(0xffffff, "a VNI has 24 bits")), 1),
+  VNI: v.optional(v.pipe(bytes, v.minValue(0), v.maxValue(0xffffff)), 1),
   Port: v.optional(v.pipe(bytes, v.minValue(0), v.maxValue(0xffff)), 0),
   GBP: v.optional(v.boolean(), false),
   Learning: v.optional(v.boolean(), false),
