@@ -167,7 +167,9 @@ export class Agent {
   }
 
   async #followConfig(signal: AbortSignal): Promise<void> {
-    const { store, log, clock, chance } = this.#o;
+    const { store, clock, chance } = this.#o;
+    // What ends the agent is told by whoever runs it.
+    const log: AgentOptions["log"] = (level, message) => this.#fatal === null && this.#o.log(level, message);
     // A file that is wrong from the start stays wrong; in etcd it may be mended.
     const note = (problem: string) => {
       this.#configProblem = problem;
@@ -183,7 +185,7 @@ export class Agent {
       } catch (error) {
         const { message } = error as Error;
         note(message);
-        if (this.#fatal === null) log("error", message);
+        log("error", message);
       }
       this.#alarm.poke();
     }
