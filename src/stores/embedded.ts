@@ -19,12 +19,12 @@ import type { DatabaseSync } from "node:sqlite";
 import { type Ip, overlaps } from "../model/ip.ts";
 import { type Lease, type LeaseEvent, LeaseLostError, type LeaseRequest, type LeaseStore } from "../model/lease.ts";
 import { chooseSubnets, isLeaseOf } from "./allocate.ts";
-import { configText } from "./embedded_config.ts";
+import { configText } from "./config_file.ts";
 import { Database, DatabaseError } from "./embedded_database.ts";
 import { type Cursor, look, recordOf, type Row } from "./embedded_reader.ts";
 import { lastChange, removeLease, takenSubnets, writeLease, type Written } from "./embedded_rows.ts";
-import { pause } from "./embedded_wait.ts";
-import { FileWatch } from "./embedded_watch.ts";
+import { pause } from "./wait.ts";
+import { FileWatch } from "./file_watch.ts";
 import { leaseKey } from "./lease_value.ts";
 
 /** How long a lease lasts, in milliseconds: 24 hours, as flannel's. */

@@ -13,7 +13,7 @@ import { accessSync, constants, mkdirSync, statSync } from "node:fs";
 import { posix } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { oneLine, quote } from "../config/errors.ts";
-import { pause } from "./embedded_wait.ts";
+import { pause } from "./wait.ts";
 
 /** Says that the file is ours (`PRAGMA application_id`): "weft". */
 const APPLICATION = 0x77656674;

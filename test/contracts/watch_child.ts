@@ -5,7 +5,7 @@
  */
 
 import process from "node:process";
-import { FileWatch } from "../../src/stores/embedded_watch.ts";
+import { FileWatch } from "../../src/stores/file_watch.ts";
 
 const watch = new FileWatch(process.argv[2]!, 1);
 for (;;) {

@@ -10,7 +10,7 @@
 
 import type { Ip } from "../../model/ip.ts";
 import { type Lease, type LeaseEvent, LeaseLostError, type LeaseRequest, type LeaseStore } from "../../model/lease.ts";
-import { configText } from "../embedded_config.ts";
+import { configText } from "../config_file.ts";
 import type { Credentials } from "./access.ts";
 import { type AnnotationNames, annotationNames } from "./annotations.ts";
 import { ApiError } from "./api_error.ts";

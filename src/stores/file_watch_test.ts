@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { Child } from "../../test/contracts/child.ts";
-import { FileWatch } from "./embedded_watch.ts";
+import { FileWatch } from "./file_watch.ts";
 
 /** Waits longer than any change needs to be noticed. */
 const LONG = 10_000;

@@ -9,7 +9,7 @@
 
 import { readFile, stat } from "node:fs/promises";
 import { ConfigError, quote } from "../config/errors.ts";
-import { FileWatch } from "./embedded_watch.ts";
+import { FileWatch } from "./file_watch.ts";
 
 /** What holds where nobody configured a network. */
 export const DEFAULT_NETWORK = '{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan"}}';

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { ConfigError } from "../config/errors.ts";
-import { configText, DEFAULT_NETWORK } from "./embedded_config.ts";
+import { configText, DEFAULT_NETWORK } from "./config_file.ts";
 
 /** A path, and who reads the configuration there. */
 class Reader implements AsyncDisposable {
