@@ -92,20 +92,30 @@ export class HttpClient {
     const agent = request.stream ? connections.ofStreams : connections.kept;
     const protocol = url.protocol === "http:" ? http : https;
     const { silence = SILENCE } = request;
+    const hostname = url.hostname.replace(/^\[|\]$/g, "");
+    const sent = protocol.request({ agent, hostname, port: url.port, path, method: request.method, headers });
     return new Promise((resolve, reject) => {
-      const hostname = url.hostname.replace(/^\[|\]$/g, "");
-      const sent = protocol.request({ agent, hostname, port: url.port, path, method: request.method, headers, signal });
-      const timer = setTimeout(() => sent.destroy(silent(silence)), silence);
-      sent.on("socket", (socket) => socket.setKeepAlive(true, KEEPALIVE));
-      sent.on("response", (response) => {
+      const settle = () => {
         clearTimeout(timer);
-        resolve(response);
-      });
-      sent.on("error", (error) => {
-        clearTimeout(timer);
-        if (signal.aborted) return reject(signal.reason);
+        signal.removeEventListener("abort", onAbort);
+      };
+      const fail = (error: Error) => {
+        settle();
+        reject(error);
+        sent.destroy(); // Deno emits no error for it
+      };
+      const onAbort = () => fail(signal.reason);
+      const onError = (error: Error) => {
         this.#connections?.forget();
-        reject(unreachable(access, error));
+        fail(unreachable(access, error));
+      };
+      const timer = setTimeout(() => onError(silent(silence)), silence);
+      signal.addEventListener("abort", onAbort);
+      sent.on("socket", (socket) => socket.setKeepAlive(true, KEEPALIVE));
+      sent.on("error", onError);
+      sent.on("response", (response) => {
+        settle();
+        resolve(response);
       });
       sent.end(request.body?.text);
     });
@@ -115,7 +125,10 @@ export class HttpClient {
     const { silence = SILENCE } = request;
     const before = this.bytesRead;
     const timer = setTimeout(() => response.destroy(silent(silence)), silence);
+    const onAbort = () => response.destroy(signal.reason);
+    signal.addEventListener("abort", onAbort);
     try {
+      signal.throwIfAborted();
       for await (const piece of response as AsyncIterable<Uint8Array>) {
         timer.refresh();
         this.#count(piece.length);
@@ -128,6 +141,7 @@ export class HttpClient {
       throw unreachable(access, error as Error);
     } finally {
       clearTimeout(timer);
+      signal.removeEventListener("abort", onAbort);
       if (this.bytesRead - before > COLLECT_EVERY) this.#options.collect?.();
     }
   }
