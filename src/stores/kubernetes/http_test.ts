@@ -160,10 +160,10 @@ test("after one connection failed, those beside it are not used again either", a
   });
   const ask = async () => read(await it.client.request({ ...GET, silence: 300 }, NEVER));
   await Promise.all([ask(), ask()]);
-  assert.equal(it.sockets.size, 2);
   await assert.rejects(ask, /no answer/);
+  const before = it.ever();
   await ask();
-  assert.equal(it.ever(), 3);
+  assert.equal(it.ever(), before + 1);
 });
 
 for (
