@@ -106,8 +106,8 @@ export class HttpClient {
       };
       const onAbort = () => fail(signal.reason);
       const onError = (error: Error) => {
-        this.#connections?.forget();
         fail(unreachable(access, error));
+        this.#connections?.forget(); // not before: Deno sends a request again whose kept connection is closed
       };
       const timer = setTimeout(() => onError(silent(silence)), silence);
       signal.addEventListener("abort", onAbort);
