@@ -11,7 +11,7 @@ import { openDriver } from "../../ffi/mod.ts";
 import { Agent, type AgentOptions, StartError } from "../agent.ts";
 import type { Log } from "../agent/ports.ts";
 import { chance, clock, logTo, subnetFile } from "./adapters.ts";
-import { leftovers, remove } from "./cleanup.ts";
+import { describeLeftovers, leftovers, remove } from "./cleanup.ts";
 import { lockNode } from "./lock.ts";
 import { notifySystemd } from "./notify.ts";
 import { openStore } from "./store.ts";
@@ -191,14 +191,13 @@ async function cleanup({ settings, json, dryRun }: Extract<Command, { name: "cle
   if (lock === null) throw new StartError(`An agent runs with "${settings.subnetFile}": stop it before cleaning up after it`);
   const text = await readSubnetFile(settings.subnetFile);
   using kernel = openKernel(await openDriver());
-  const items = leftovers(kernel, text, settings.subnetFile);
-  if (json) print(JSON.stringify(items));
-  else {print(
-      items.length === 0
-        ? "Nothing to remove."
-        : items.map((item) => `${dryRun ? "would remove" : "removes"} ${describe(item)}`).join("\n"),
-    );}
-  const failed = dryRun ? [] : await remove(kernel, items);
+  const run = commandRunner(process.env);
+  const found = await leftovers(kernel, run, text, settings.subnetFile);
+  const lines = describeLeftovers(found);
+  if (json) print(JSON.stringify([...found.items, ...found.rules.map(({ what }) => ({ kind: "rules", what }))]));
+  else if (lines.length === 0) print("Nothing to remove.");
+  else print(lines.map((line) => `${dryRun ? "would remove" : "removes"} ${line}`).join("\n"));
+  const failed = dryRun ? [] : await remove(kernel, run, found);
   failed.forEach((line) => process.stderr.write(`${line}\n`));
   return failed.length === 0 ? 0 : 1;
 }
