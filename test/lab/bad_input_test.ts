@@ -12,13 +12,15 @@ import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname, join, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { labTest } from "./case.ts";
+import { labTest, lacks } from "./case.ts";
 import { Cli, complaints, filesIn } from "./cli.ts";
 import { run, until } from "./command.ts";
 import { Lab } from "./lab.ts";
 import { runtimeCommand } from "./paths.ts";
 
 const TCP_PEER = resolve(import.meta.dirname!, "tcp_peer.ts");
+/** The node's agent masquerades, so that the firewall too is something to leave alone. */
+const noIptables = await lacks(["iptables", "-t", "nat", "-S"]);
 
 /** A call. */
 interface Call {
@@ -123,7 +125,7 @@ labTest("wrong usage gives one line, exit code 2, and changes nothing", async ()
   await using _ = lab;
   for (const { args, ...expected } of USAGE) await refused(cli, [...cli.flags, ...args], expected, 2);
   for (const { args, ...expected } of USAGE_OF_SUBCOMMANDS) await refused(cli, args, expected, 2);
-});
+}, noIptables);
 
 labTest("a net-conf.json or subnet.env that can not be used gives one line, exit code 1, and changes nothing", async () => {
   const { lab, cli, bad } = await usedNode();
@@ -147,7 +149,7 @@ labTest("a net-conf.json or subnet.env that can not be used gives one line, exit
   for (const path of [`${bad}/none.env`, bad, garbage]) {
     await refused(cli, ["cleanup", `--subnet-file=${path}`], { says: [path] }, 1);
   }
-});
+}, noIptables);
 
 labTest("a lease database that can not be used gives one line, exit code 1, and is not touched", async () => {
   const { lab, cli, bad } = await usedNode();
@@ -160,7 +162,7 @@ labTest("a lease database that can not be used gives one line, exit code 1, and 
   for (const [file, ...says] of cases) {
     await refused(cli, [...cli.flags, `--lease-db=${file}`], { says: [file, ...says] }, 1);
   }
-});
+}, noIptables);
 
 /** Makes bad databases of a good one. */
 function databases(good: string, bad: string): readonly (readonly [file: string, ...says: string[]])[] {
@@ -223,7 +225,7 @@ labTest("a device or an address that can not be had gives one line, exit code 1,
   }
   const { says } = { says: ["/v1/status", "127.0.0.1:8473", "no agent listens there", "--status-listen"] };
   await refused(cli, ["status"], { says }, 1);
-});
+}, noIptables);
 
 labTest("a subnet.env that says nothing usable is warned of, replaced, and costs neither lease nor kernel items", async () => {
   const { lab, cli } = await usedNode();
@@ -240,7 +242,7 @@ labTest("a subnet.env that says nothing usable is warned of, replaced, and costs
   assert.deepEqual(node.subnetEnv(), before);
   assert.equal(await cli.kernel(), kernel);
   await agent.stop();
-});
+}, noIptables);
 
 async function listening(path: string): Promise<Disposable> {
   const server = createServer((socket) => socket.destroy());

@@ -34,15 +34,20 @@ export class Cli {
     ];
   }
 
+  /** The executable. */
+  get command(): readonly string[] {
+    return agentCommand();
+  }
+
   /** Runs the executable to its end. @throws {Error} If it goes on for longer than 5 s. */
   async run(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Outcome> {
-    return await this.node.attempt([...agentCommand(), ...args], { timeout: AT_ONCE, env });
+    return await this.node.attempt([...this.command, ...args], { timeout: AT_ONCE, env });
   }
 
   /** As {@linkcode run}. @returns What it printed. @throws {Error} If its exit code is not 0 or it complains. */
   async said(...args: readonly string[]): Promise<string> {
     const { code, stdout, stderr } = await this.run(args);
-    if (code === 0 && stderr === "") return stdout;
+    if (code === 0 && complaints(stderr).length === 0) return stdout;
     throw new Error(`"${args.join(" ")}" ended with exit code ${code}:\n${stdout}${stderr}`);
   }
 

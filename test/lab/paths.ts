@@ -23,6 +23,11 @@ export function runtimeCommand(): string[] {
   return underDeno() ? [process.execPath, "run", "-A", "--no-check"] : [process.execPath];
 }
 
+/** The command that runs a script under Deno, whatever runs this one; flags of Deno's can follow. @throws {Error} If it is missing. */
+export function denoCommand(): string[] {
+  return [present(resolve(ROOT, "node_modules/.bin/deno"), "npm ci"), "run", "-A", "--no-check"];
+}
+
 /** The command that runs a test file under the runtime that runs this one. */
 export function testCommand(): string[] {
   if (underDeno()) return [process.execPath, "test", "-A", "--no-check"];
