@@ -107,7 +107,7 @@ export class HttpClient {
       const onAbort = () => fail(signal.reason);
       const onError = (error: Error) => {
         fail(unreachable(access, error));
-        this.#connections?.forget(); // not before: Deno sends a request again whose kept connection is closed
+        this.#connections?.forget();
       };
       const timer = setTimeout(() => onError(silent(silence)), silence);
       signal.addEventListener("abort", onAbort);
