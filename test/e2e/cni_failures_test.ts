@@ -8,13 +8,14 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { labTest } from "../lab/case.ts";
 import { attempt, until } from "../lab/command.ts";
 import { insideLab } from "../lab/enter.ts";
-import { buildPlugin } from "./cni_node.ts";
+import { build } from "../../scripts/build.mjs";
 
-const PLUGIN = insideLab() ? join(buildPlugin(), "flannel") : "";
+const PLUGIN = "/run/plugin";
+if (insideLab()) build(resolve(import.meta.dirname!, "cni_entry.ts"), PLUGIN);
 const SUBNET_ENV = "FLANNEL_NETWORK=10.1.0.0/16\nFLANNEL_SUBNET=10.1.17.1/24\nFLANNEL_MTU=1472\nFLANNEL_IPMASQ=true\n";
 const LIMIT_MS = 1000;
 

@@ -6,12 +6,12 @@
  * @module
  */
 
-import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
-import { join, resolve } from "node:path";
-import { build } from "../../scripts/build.mjs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { Host } from "../lab/host.ts";
 import { run } from "../lab/command.ts";
 import type { Node, SubnetEnv } from "../lab/node.ts";
+import { agentCommand } from "../lab/paths.ts";
 import { type Attached, type ConfList, PLUGIN_DIRS, type Result, Runtime } from "./cni_runtime.ts";
 
 /** The configuration list of the walk-through and of flannel's manifests, which differ in the version. */
@@ -23,13 +23,10 @@ export function flannelList(cniVersion?: string, delegate: object = { hairpinMod
   };
 }
 
-/** Builds the plugin as it is called by its tests. @returns A directory that holds it as `flannel`. */
-export function buildPlugin(): string {
-  const directory = "/run/plugin";
-  if (!existsSync(directory)) {
-    build(resolve(import.meta.dirname!, "cni_entry.ts"), join(directory, "program"));
-    symlinkSync("program", join(directory, "flannel"));
-  }
+/** Lets the agent's executable be called as `flannel`. @returns A directory that holds it under this name. */
+export function agentAsPlugin(): string {
+  const directory = mkdtempSync("/run/plugin-");
+  symlinkSync(agentCommand("binary")[0]!, join(directory, "flannel"));
   return directory;
 }
 

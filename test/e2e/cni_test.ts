@@ -16,10 +16,10 @@ import { insideLab } from "../lab/enter.ts";
 import type { Host } from "../lab/host.ts";
 import { Lab } from "../lab/lab.ts";
 import { runtimeCommand } from "../lab/paths.ts";
-import { addressesOf, buildPlugin, CniNode, flannelList, NOTHING, type Pod } from "./cni_node.ts";
+import { addressesOf, agentAsPlugin, CniNode, flannelList, NOTHING, type Pod } from "./cni_node.ts";
 import { findPlugin, PLUGIN_DIRS, pluginsMissing } from "./cni_runtime.ts";
 
-const PLUGIN = insideLab() ? buildPlugin() : "";
+const PLUGIN = insideLab() ? agentAsPlugin() : "";
 const TCP_PEER = resolve(import.meta.dirname!, "../lab/tcp_peer.ts");
 const LACK = pluginsMissing || null;
 
@@ -38,28 +38,42 @@ async function oneNode(cniVersion: string, delegate?: object): Promise<{ lab: La
   return { lab, node };
 }
 
-for (const cniVersion of [undefined, "0.3.1"]) {
-  const which = cniVersion === undefined ? "the walk-through" : "flannel's manifest";
+/** The agents give the nodes their subnets, connect them and masquerade. */
+async function byAgents(_: Lab, nodes: readonly CniNode[]): Promise<void> {
+  const agents = nodes.map(({ node }) => node.agent({ backend: "directrouting", args: ["--ip-masq"] }));
+  await Promise.all(agents.map((agent) => agent.ready()));
+  for (const node of nodes) node.writeSubnet(node.node.subnetEnv());
+}
 
+/** Subnets and routes are made by hand, and nobody masquerades but the delegates. */
+async function byHand(lab: Lab, nodes: readonly CniNode[]): Promise<void> {
+  for (const [i, node] of nodes.entries()) {
+    node.writeSubnet({ ...SUBNET, FLANNEL_SUBNET: `10.244.${i + 1}.1/24`, FLANNEL_IPMASQ: "false" });
+    await lab.router.ip(`route add 10.244.${i + 1}.0/24 via ${node.node.address}`);
+  }
+}
+
+for (
+  const [which, cniVersion, prepare, keepsAddress] of [
+    ["the walk-through, with agents", undefined, byAgents, true],
+    ["flannel's manifest, with masquerading delegates", "0.3.1", byHand, false],
+  ] as const
+) {
   labTest(
     `the list of ${which}: pods of three nodes reach each other, a host port and the outside, and leave nothing`,
     async () => {
       await using lab = await Lab.create();
       const nodes = lab.nodes.map((node) => new CniNode(node, flannelList(cniVersion), PLUGIN));
-      for (const [i, node] of nodes.entries()) {
-        // As where nobody masquerades but the delegate.
-        node.writeSubnet({ ...SUBNET, FLANNEL_SUBNET: `10.244.${i + 1}.1/24`, FLANNEL_IPMASQ: "false" });
-      }
-      // What the agents do, by hand: this test is about pods.
-      await lab.router.ip(...nodes.map(({ node }, i) => `route add 10.244.${i + 1}.0/24 via ${node.ipv4}`));
+      await prepare(lab, nodes);
       const portMappings = [{ hostPort: 8080, containerPort: 7000, protocol: "tcp" }];
       const pods = await Promise.all(nodes.map((node) => node.addPod("web", { capabilities: { portMappings } })));
       const targets = [...pods.map(({ host }) => host.address), lab.router.address, ...nodes.map(({ node }) => node.address)];
       for (const { host } of pods) {
-        assert.match(host.address, /^10\.244\.[123]\.2$/);
+        assert.match(host.address, /^10\.244\.\d+\.2$/);
         for (const to of targets) assert.equal((await host.ping(to)).lost, 0, `${host.address} to ${to}`);
       }
-      assert.equal(await sourceSeenBy(lab, pods[0]!), nodes[0]!.node.address);
+      assert.equal(await sourceSeen(pods[0]!.host, lab.router), nodes[0]!.node.address);
+      assert.equal(await sourceSeen(pods[0]!.host, pods[2]!.host), (keepsAddress ? pods[0]!.host : nodes[0]!.node).address);
       await serve(pods[0]!);
       for (const client of [nodes[1]!.node, nodes[2]!.node, pods[0]!.host, pods[1]!.host]) {
         await connect(client, nodes[0]!.node.address);
@@ -71,14 +85,14 @@ for (const cniVersion of [undefined, "0.3.1"]) {
   );
 }
 
-/** The source address with which a pod's packets arrive at the router. */
-async function sourceSeenBy(lab: Lab, pod: Pod): Promise<string> {
-  const script = `nft 'table ip seen { set from { type ipv4_addr; flags dynamic; }; chain in { type filter hook input priority 0;
-    icmp type echo-request ip daddr ${lab.router.address} add @from { ip saddr }; }; }'`;
-  await lab.router.exec(["sh", "-c", script]);
-  await pod.host.ping(lab.router.address, { count: 1 });
-  const { nftables } = await lab.router.json(["nft", "-j", "list", "set", "ip", "seen", "from"]);
-  await lab.router.exec(["nft", "delete", "table", "ip", "seen"]);
+/** The source address with which packets from one host arrive at another. */
+async function sourceSeen(from: Host, to: Host): Promise<string> {
+  const rules = `table ip seen { set from { type ipv4_addr; flags dynamic; }; chain in { type filter hook input priority 0;
+    icmp type echo-request add @from { ip saddr }; }; }`;
+  await to.exec(["nft", rules]);
+  await from.ping(to.address, { count: 1 });
+  const { nftables } = await to.json(["nft", "-j", "list", "set", "ip", "seen", "from"]);
+  await to.exec(["nft", "delete", "table", "ip", "seen"]);
   return nftables.find((entry: { set?: unknown }) => entry.set !== undefined).set.elem.join(" ");
 }
 
