@@ -248,7 +248,7 @@ export class Agent {
     if (settlesAt !== null) this.#alarm.set("ways", settlesAt - now);
     const { changed, failed, retryAt } = await this.#reconciler.reconcile(goal, now);
     this.#kernelProblem = null;
-    changed.slice(0, LOGGED.changes).forEach((line) => log("info", line));
+    changed.slice(0, LOGGED.changes).forEach((change) => log("info", `${verb(change)} ${describe(change.item)}`));
     if (changed.length > LOGGED.changes) log("info", `and ${changed.length - LOGGED.changes} more changes`);
     failed.slice(0, LOGGED.failures).forEach((reason) => log("warning", reason));
     if (retryAt !== null) this.#alarm.set("retry", Math.max(retryAt - now, 10));
@@ -256,7 +256,8 @@ export class Agent {
   }
 
   #standing(): Standing {
-    return { observed: this.#reconciler.observed, failures: this.#reconciler.failures };
+    const { observed, differing, failures } = this.#reconciler;
+    return { observed, differing, failures };
   }
 
   async #writeSubnetEnv(setup: Setup): Promise<void> {
@@ -311,4 +312,8 @@ export class Agent {
 function inPlace({ observed }: Reconciler, item: Item): boolean {
   const found = observed.get(keyOf(item));
   return found !== undefined && same(item, found);
+}
+
+function verb(change: Change): string {
+  return change.op === "drop" ? "deleted" : change.old === null ? "added" : "replaced";
 }

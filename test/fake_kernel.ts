@@ -77,7 +77,7 @@ export class FakeKernel extends FakeTables implements Kernel {
 
   /** Puts an item behind the agent's back, whatever is there. */
   set(item: Item, owner: Owner): void {
-    this.entries.set(keyOf(item), { item, owner });
+    this.enter(item, owner);
     if (item.kind === "link" && item.down) this.withdraw(item.name, false);
     this.#happened(item);
   }

@@ -47,6 +47,9 @@ export class FakeTables {
   /** New devices of ours filter strictly (`net.ipv4.conf.default.rp_filter=1`). */
   strictByDefault = false;
 
+  /** Names of devices that are entries. */
+  readonly #ownLinks = new Set<string>();
+
   /** The item under a key. */
   item(key: string): Item | undefined {
     return this.entries.get(key)?.item;
@@ -103,13 +106,22 @@ export class FakeTables {
       if (old !== undefined) this.remove(old);
       if (this.strictByDefault) this.strictLinks.add(item.name);
     }
+    this.enter(item, owner);
+  }
+
+  /** Makes an entry without asking. */
+  enter(item: Item, owner: Owner): void {
     this.entries.set(keyOf(item), { item, owner });
+    if (item.kind === "link") this.#ownLinks.add(item.name);
   }
 
   /** Removes an item, with what Linux takes along. */
   remove(item: Item): void {
     this.entries.delete(keyOf(item));
-    if (item.kind === "link") this.withdraw(item.name, true);
+    if (item.kind === "link") {
+      this.#ownLinks.delete(item.name);
+      this.withdraw(item.name, true);
+    }
     if (item.kind === "nexthop") this.#dropRoutes(({ to }) => to === item.id);
     if (item.kind === "address") this.dropUnsourced();
   }
@@ -173,10 +185,7 @@ export class FakeTables {
   #isLocal(ip: Ip): boolean {
     for (const { addresses } of this.devices.values()) if (addresses.some(([address]) => address === ip)) return true;
     const length = familyOf(ip) === 4 ? 32 : 128;
-    for (const key of this.entries.keys()) {
-      if (!key.startsWith("link ")) continue;
-      if (this.entries.has(`address ${key.slice("link ".length)} ${ip}/${length}`)) return true;
-    }
+    for (const link of this.#ownLinks) if (this.entries.has(`address ${link} ${ip}/${length}`)) return true;
     return false;
   }
 

@@ -5,11 +5,11 @@
  */
 
 import type { NodeSide } from "../model/backend.ts";
+import type { Cidr } from "../model/ip.ts";
 import type { Item } from "../model/item.ts";
 import type { Kernel, Ownership } from "../model/kernel.ts";
 import type { Lease } from "../model/lease.ts";
-import { fold, type Rejected } from "../reconcile/fold.ts";
-import { nexthopIds } from "../reconcile/nexthops.ts";
+import { Folder, type Rejected } from "../reconcile/fold.ts";
 import { type Plan, Planner } from "../reconcile/plan.ts";
 import type { Goal, Reconciler } from "../reconcile/reconciler.ts";
 import { type Macs, type NodeInput, ownershipOf, sidesOf } from "./node.ts";
@@ -29,10 +29,13 @@ export interface AimOptions {
 /** The last aim, and how to take the next. */
 export class Aim {
   readonly #o: AimOptions;
+  readonly #folder = new Folder();
   readonly #planner = new Planner();
   #sides: readonly NodeSide[] = [];
   #sidesKey = "";
-  #plan: Plan = { items: new Map(), peers: [], waiting: [] };
+  #ids: ReadonlyMap<Cidr, number> | null = null;
+  #nexthops: ReadonlySet<number> = new Set();
+  #plan: Plan = { items: new Map(), peers: [], waiting: [], version: 0, touched: null };
   #rejected: readonly Rejected[] = [];
   #own: Ownership = { links: [], networks: [], nexthops: new Set(), reversePath: [] };
 
@@ -84,18 +87,24 @@ export class Aim {
     const { network, backend, options } = setup;
     const devices = backend.links(options);
     const addresses = surroundings.addresses(devices);
-    const { peers, rejected } = fold(records.values(), { network, own: lease, addresses });
+    const { peers, rejected } = this.#folder.fold(records.values(), { network, own: lease, addresses });
     this.#rejected = rejected;
     const settlesAt = surroundings.settle(peers, devices, now);
     const input = this.input(setup)!;
     this.#makeSides(input, lease);
-    const nexthops = new Set(nexthopIds(peers.flatMap(({ endpoints }) => endpoints.map(({ subnet }) => subnet))).values());
-    this.#own = ownershipOf(input, surroundings.facts, nexthops, former);
+    this.#own = ownershipOf(input, surroundings.facts, this.#nexthopsOf(peers), former);
     reconciler.observe(this.#own);
     const { foreign } = reconciler;
-    this.#plan = this.#planner.plan({ backend, options, sides: this.#sides, peers, nexthopObjects, foreign });
-    const { items, waiting } = this.#plan;
-    return { goal: { items, own: this.#own, waiting, dropStale: records.full }, settlesAt };
+    const { ways } = surroundings;
+    this.#plan = this.#planner.plan({ backend, options, sides: this.#sides, peers, nexthopObjects, foreign, ways });
+    return { goal: { plan: this.#plan, own: this.#own, dropStale: records.full }, settlesAt };
+  }
+
+  #nexthopsOf(peers: readonly Lease[]): ReadonlySet<number> {
+    const ids = this.#planner.nexthopsOf(peers);
+    if (ids !== this.#ids) this.#nexthops = new Set(ids.values());
+    this.#ids = ids;
+    return this.#nexthops;
   }
 
   /** Sides are made anew only when something in them has changed, since plans are remembered by them. */

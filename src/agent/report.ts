@@ -6,7 +6,6 @@
 
 import { familyOf } from "../model/ip.ts";
 import type { Item } from "../model/item.ts";
-import { same } from "../model/item.ts";
 import type { PeerReport, PeerSide } from "../model/report.ts";
 import type { Rejected } from "../reconcile/fold.ts";
 import type { Plan, PlannedSide } from "../reconcile/plan.ts";
@@ -15,6 +14,8 @@ import type { Failure } from "../reconcile/reconciler.ts";
 /** Where planned items stand. */
 export interface Standing {
   readonly observed: ReadonlyMap<string, Item>;
+  /** Keys under which the kernel does not hold what is planned. */
+  readonly differing: ReadonlySet<string>;
   readonly failures: ReadonlyMap<string, Failure>;
 }
 
@@ -23,22 +24,19 @@ export function reportPeers(plan: Plan, rejected: readonly Rejected[], standing:
   const planned = plan.peers.map(({ lease, sides }): PeerReport => ({
     key: lease.key,
     backendType: lease.backendType,
-    sides: sides.map((side) => reportSide(side, plan, standing)),
+    sides: sides.map((side) => reportSide(side, standing)),
     unreadable: null,
   }));
   return [...planned, ...rejected.map(reportRejected)];
 }
 
-function reportSide(side: PlannedSide, { items }: Plan, { observed, failures }: Standing): PeerSide {
+function reportSide(side: PlannedSide, { differing, failures }: Standing): PeerSide {
   const { subnet, publicIp, path } = side;
   const at = (state: PeerSide["state"], reason: string | null): PeerSide => ({ subnet, publicIp, path, state, reason });
   if (side.state !== "planned") return at(side.state, side.reason);
   const failure = side.keys.map((key) => failures.get(key)).find((failure) => failure !== undefined);
   if (failure !== undefined) return at("failed", failure.reason);
-  const missing = side.keys.some((key) => {
-    const found = observed.get(key);
-    return found === undefined || !same(items.get(key)!, found);
-  });
+  const missing = side.keys.some((key) => differing.has(key));
   return missing ? at("pending", "its items are being put into the kernel") : at("in-sync", side.reason);
 }
 
@@ -50,20 +48,16 @@ function reportRejected({ key, lease, reason }: Rejected): PeerReport {
   return { key, backendType: lease.backendType, sides, unreadable: null };
 }
 
-/** How many planned items of each kind of standing there are; those of peers that wait for a reason of their own do not count. */
+/** How many planned items are in place, and what is missing; what peers miss that wait for a reason of their own does not count. */
 export function kernelStanding(
-  plan: Plan,
-  { observed, failures }: Standing,
+  { items, peers }: Plan,
+  { differing, failures }: Standing,
 ): { readonly inSync: number; readonly missing: readonly string[] } {
+  const absent = [...differing].filter((key) => items.has(key));
+  if (absent.length === 0) return { inSync: items.size, missing: [] };
   const waiting = new Set(
-    plan.peers.flatMap(({ sides }) => sides.filter(({ state }) => state !== "planned").flatMap(({ keys }) => keys)),
+    peers.flatMap(({ sides }) => sides.filter(({ state }) => state !== "planned").flatMap(({ keys }) => keys)),
   );
-  let inSync = 0;
-  const missing: string[] = [];
-  for (const [key, item] of plan.items) {
-    const found = observed.get(key);
-    if (found !== undefined && same(item, found)) inSync++;
-    else if (!waiting.has(key)) missing.push(failures.get(key)?.reason ?? key);
-  }
-  return { inSync, missing };
+  const missing = absent.filter((key) => !waiting.has(key)).map((key) => failures.get(key)?.reason ?? key);
+  return { inSync: items.size - absent.length, missing };
 }

@@ -8,6 +8,7 @@ import type { Settings } from "../config/settings.ts";
 import type { Ip } from "../model/ip.ts";
 import type { Facts, Kernel, Lookup } from "../model/kernel.ts";
 import type { Lease, Network } from "../model/lease.ts";
+import { difference } from "../reconcile/lists.ts";
 import { chooseExternal, type External } from "./external.ts";
 import { familiesOf } from "./node.ts";
 import { settleWays, type Way } from "./ways.ts";
@@ -20,9 +21,12 @@ export class Surroundings {
   #external: External | null = null;
   #problem: string | null = null;
   /** The kernel's answers for the peers' addresses, as of the last look at the facts. */
-  #lookups: ReadonlyMap<Ip, Lookup> = new Map();
+  readonly #lookups = new Map<Ip, Lookup>();
   #ways: ReadonlyMap<Ip, Way> = new Map();
   #segments: readonly string[] = [];
+  #unsettled = true;
+  /** Those that it was asked about last. */
+  #peers: readonly Lease[] = [];
 
   constructor(kernel: Kernel, settings: Settings) {
     this.#kernel = kernel;
@@ -59,7 +63,8 @@ export class Surroundings {
     const kernel = this.#kernel;
     const { publicIp, publicIpv6, interfaces } = this.#settings;
     this.#facts = kernel.facts();
-    this.#lookups = new Map();
+    this.#lookups.clear();
+    this.#unsettled = true;
     const chosen = chooseExternal({
       families: familiesOf(network),
       choices: interfaces,
@@ -92,11 +97,17 @@ export class Surroundings {
    * @returns When that may change next, in milliseconds of the caller's clock; `null` if all is settled.
    */
   settle(peers: readonly Lease[], own: readonly string[], now: number): number | null {
-    const ips = [...new Set(peers.flatMap(({ endpoints }) => endpoints.map(({ publicIp }) => publicIp)))];
-    const fresh = this.#kernel.lookup(ips.filter((ip) => !this.#lookups.has(ip)), own);
-    this.#lookups = new Map(ips.map((ip) => [ip, fresh.get(ip) ?? this.#lookups.get(ip)!]));
+    const candidates = this.#unsettled ? peers : difference(this.#peers, peers).fresh;
+    const fresh = new Set<Ip>();
+    for (const { endpoints } of candidates) {
+      for (const { publicIp } of endpoints) if (!this.#lookups.has(publicIp)) fresh.add(publicIp);
+    }
+    this.#peers = peers;
+    if (fresh.size === 0 && !this.#unsettled) return null;
+    for (const [ip, answer] of this.#kernel.lookup([...fresh], own)) this.#lookups.set(ip, answer);
     const { ways, settlesAt } = settleWays(this.#ways, this.#lookups, this.#facts.links, now);
     this.#ways = ways;
+    this.#unsettled = settlesAt !== null;
     const links = [...[...this.#lookups.values()].map(({ onLink }) => onLink), ...[...ways.values()].map(({ link }) => link)];
     const segments = links.filter((link) => link !== null).sort();
     this.#segments = [...new Set([...(this.#external === null ? [] : [this.#external.link.name]), ...segments])];

@@ -12,6 +12,7 @@ import {
   type Cidr,
   cidrOf,
   compareCidrs,
+  compareSpans,
   contains,
   familyOf,
   hostOf,
@@ -31,6 +32,7 @@ import {
   parseIp,
   parseMac,
   plus,
+  spanOf,
   tryParseIp,
   unusableAsPeer,
 } from "./ip.ts";
@@ -129,6 +131,9 @@ test("contains(), overlaps() and compareCidrs() agree with the numbers", () =>
         assert.equal(overlaps(a, b), one && a0 <= b1 && b0 <= a1, `${a} overlaps ${b}`);
         const order = familyOf(a) - familyOf(b) || (a0 < b0 ? -1 : a0 > b0 ? 1 : lengthOf(a) - lengthOf(b));
         assert.equal(Math.sign(compareCidrs(a, b)), Math.sign(order), `${a} before ${b}`);
+        const [left, right] = [spanOf(a), spanOf(b)];
+        assert.equal(Math.sign(compareSpans(left, right)), Math.sign(order), `${a} before ${b}, as spans`);
+        assert.equal(left.first <= right.last && right.first <= left.last, overlaps(a, b), `${a} overlaps ${b}, as spans`);
       }
     }
   }));

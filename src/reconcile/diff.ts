@@ -11,6 +11,7 @@ import { type Change, type Item, rankOf, same } from "../model/item.ts";
  *
  * @param desired What should be there.
  * @param observed What is there, of ours.
+ * @param keys Only these are compared, for a caller that knows where a difference can be.
  *
  * @example Usage
  * ```ts
@@ -23,14 +24,20 @@ import { type Change, type Item, rankOf, same } from "../model/item.ts";
  * assert.deepEqual(changes, [{ op: "drop", item: old }]);
  * ```
  */
-export function diff(desired: ReadonlyMap<string, Item>, observed: ReadonlyMap<string, Item>): Change[] {
+export function diff(
+  desired: ReadonlyMap<string, Item>,
+  observed: ReadonlyMap<string, Item>,
+  keys: Iterable<string> = new Set([...desired.keys(), ...observed.keys()]),
+): Change[] {
   const puts: Change[] = [];
   const drops: Change[] = [];
-  for (const [key, item] of desired) {
+  for (const key of keys) {
+    const item = desired.get(key);
     const old = observed.get(key);
-    if (old === undefined || !same(item, old)) puts.push({ op: "put", item, old: old ?? null });
+    if (item === undefined) {
+      if (old !== undefined) drops.push({ op: "drop", item: old });
+    } else if (old === undefined || !same(item, old)) puts.push({ op: "put", item, old: old ?? null });
   }
-  for (const [key, item] of observed) if (!desired.has(key)) drops.push({ op: "drop", item });
   puts.sort((a, b) => rankOf[a.item.kind] - rankOf[b.item.kind]);
   drops.sort((a, b) => rankOf[b.item.kind] - rankOf[a.item.kind]);
   return [...puts, ...drops];

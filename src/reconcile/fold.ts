@@ -7,8 +7,10 @@
  * @module
  */
 
-import { type Cidr, compareCidrs, contains, familyOf, type Ip, lengthOf, overlaps, unusableAsPeer } from "../model/ip.ts";
-import type { Endpoint, Lease, LeaseRecord, Network } from "../model/lease.ts";
+import { type Cidr, contains, familyOf, hostOf, type Ip, lengthOf, type Span, spanOf, unusableAsPeer } from "../model/ip.ts";
+import type { Endpoint, Lease, LeaseRecord, Network, Range } from "../model/lease.ts";
+import { difference } from "./lists.ts";
+import { type Claim, Territory } from "./territory.ts";
 
 /** What the rules compare a lease with. */
 export interface FoldContext {
@@ -31,82 +33,133 @@ export interface Rejected {
 export interface Fold {
   /** The other nodes, sorted by subnet; endpoints of families that this network does not have are left out. */
   readonly peers: readonly Lease[];
+  /** Sorted by key. */
   readonly rejected: readonly Rejected[];
 }
 
-/** Sorts records into peers and rejected ones. */
+/** What the rules say of a record by itself. */
+interface Verdict {
+  readonly record: LeaseRecord;
+  /** `null` for our own lease, which nobody judges. */
+  readonly rejected: Rejected | null;
+  /** What the lease claims; nothing if it is rejected. */
+  readonly claims: readonly Claim[];
+}
+
+/** Sorts records, each with a key of its own, into peers and rejected ones. */
 export function fold(records: Iterable<LeaseRecord>, context: FoldContext): Fold {
-  const rejected: Rejected[] = [];
-  const good: Lease[] = [];
+  return new Folder().fold(records, context);
+}
+
+/** Folds again and again, and remembers what it thought of a record as long as that has not been replaced. */
+export class Folder {
+  #contextKey = "";
+  /** In the order of the records. */
+  #verdicts: readonly Verdict[] = [];
+  readonly #territory = new Territory();
+  #rejected: readonly Rejected[] = [];
+  #last: Fold = { peers: [], rejected: [] };
+
+  /** As {@linkcode fold}; the very same answer as before if nothing has changed. */
+  fold(records: Iterable<LeaseRecord>, context: FoldContext): Fold {
+    const key = keyOfContext(context);
+    const verdicts = judgeAll(records, key === this.#contextKey ? this.#verdicts : [], context);
+    const { gone, fresh } = difference(this.#verdicts, verdicts);
+    this.#contextKey = key;
+    this.#verdicts = verdicts;
+    if (gone.size === 0 && fresh.length === 0) return this.#last;
+    this.#territory.change([...gone].flatMap(({ claims }) => claims), fresh.flatMap(({ claims }) => claims));
+    if ([...gone, ...fresh].some(({ rejected }) => rejected !== null)) {
+      this.#rejected = verdicts.flatMap(({ rejected }) => rejected ?? []);
+    }
+    const { losers, leases } = this.#territory;
+    const crowded = [...losers].map(([lease, reason]) => ({ key: lease.key, lease, reason }));
+    const rejected = [...this.#rejected, ...crowded].sort((a, b) => a.key < b.key ? -1 : 1);
+    return this.#last = { peers: leases, rejected };
+  }
+}
+
+/** All that a verdict depends on besides the record. */
+function keyOfContext({ network, own, addresses }: FoldContext): string {
+  return JSON.stringify([network.ranges, own.key, own.endpoints.map(({ subnet, publicIp }) => [subnet, publicIp]), addresses]);
+}
+
+/** Judges all records but those that have a verdict; most stand where they stood before. */
+function judgeAll(records: Iterable<LeaseRecord>, before: readonly Verdict[], context: FoldContext): Verdict[] {
+  const verdicts: Verdict[] = [];
+  let rules: Rules | null = null;
+  let byRecord: ReadonlyMap<LeaseRecord, Verdict> | null = null;
   for (const record of records) {
-    if (record.key === context.own.key) continue;
-    if ("reason" in record) {
-      rejected.push({ key: record.key, lease: null, reason: record.reason });
-      continue;
+    const here = before[verdicts.length];
+    if (here?.record === record) verdicts.push(here);
+    else {
+      byRecord ??= new Map(before.map((verdict) => [verdict.record, verdict]));
+      rules ??= new Rules(context);
+      verdicts.push(byRecord.get(record) ?? rules.judge(record));
     }
-    const checked = check(record.lease, context);
-    if (typeof checked === "string") rejected.push({ key: record.key, lease: record.lease, reason: checked });
-    else good.push(checked);
   }
-  const peers = withoutOverlaps(good, rejected);
-  return { peers, rejected };
+  return verdicts;
 }
 
-/** The endpoints of our families, or what is wrong with them. */
-function check(lease: Lease, context: FoldContext): Lease | string {
-  const endpoints: Endpoint[] = [];
-  for (const endpoint of lease.endpoints) {
-    const range = context.network.ranges.find(({ network }) => familyOf(network) === familyOf(endpoint.subnet));
-    if (range === undefined) continue;
-    const wrong = wrongSubnet(endpoint.subnet, range.network, range.allocation?.length ?? null, context) ??
-      wrongAddress(endpoint.publicIp, context);
-    if (wrong !== null) return wrong;
-    endpoints.push(endpoint);
-  }
-  if (endpoints.length === 0) return "it has no subnet in a family of this network";
-  return endpoints.length === lease.endpoints.length ? lease : { ...lease, endpoints };
-}
+/** The rules for a record by itself. */
+class Rules {
+  readonly #network: Network;
+  readonly #own: Lease;
+  readonly #addresses: ReadonlySet<Ip>;
+  readonly #addressSpans: readonly (readonly [Ip, Span])[];
+  readonly #ownSpans: readonly (readonly [Cidr, Span])[];
 
-function wrongSubnet(subnet: Cidr, network: Cidr, length: number | null, { own, addresses }: FoldContext): string | null {
-  if (!contains(network, subnet)) return `subnet ${subnet} is not inside the network ${network}`;
-  if (length === null ? subnet === network : lengthOf(subnet) !== length) {
-    return `subnet ${subnet} has not the prefix length ${length === null ? "of a part" : `/${length}`} of the network ${network}`;
+  constructor({ network, own, addresses }: FoldContext) {
+    this.#network = network;
+    this.#own = own;
+    this.#addresses = new Set([...addresses, ...own.endpoints.map(({ publicIp }) => publicIp)]);
+    this.#addressSpans = addresses.map((ip) => [ip, spanOf(hostOf(ip))]);
+    this.#ownSpans = own.endpoints.map(({ subnet }) => [subnet, spanOf(subnet)]);
   }
-  const ours = own.endpoints.find((endpoint) => overlaps(endpoint.subnet, subnet));
-  if (ours !== undefined) return `subnet ${subnet} overlaps this node's own ${ours.subnet}`;
-  const address = addresses.find((ip) => contains(subnet, ip));
-  return address === undefined ? null : `subnet ${subnet} holds this node's address ${address}`;
-}
 
-function wrongAddress(ip: Ip, { network, own, addresses }: FoldContext): string | null {
-  const unusable = unusableAsPeer(ip);
-  if (unusable !== null) return `public IP ${ip} ${unusable}`;
-  const around = network.ranges.find((range) => contains(range.network, ip));
-  if (around !== undefined) return `public IP ${ip} is inside the pod network ${around.network}`;
-  if (addresses.includes(ip) || own.endpoints.some(({ publicIp }) => publicIp === ip)) {
-    return `public IP ${ip} is this node's own: two nodes publish one address`;
-  }
-  return null;
-}
-
-/**
- * Sorted, each prefix stands right before those inside it, so one pass finds every overlap. The narrower of two is kept: a wide one
- * would take the traffic of all inside it. Of two equal ones the first by key is kept.
- */
-function withoutOverlaps(leases: readonly Lease[], rejected: Rejected[]): Lease[] {
-  const entries = leases.flatMap((lease) => lease.endpoints.map(({ subnet }) => ({ lease, subnet })));
-  entries.sort((a, b) => compareCidrs(a.subnet, b.subnet) || (a.lease.key < b.lease.key ? -1 : 1));
-  const losers = new Map<Lease, string>();
-  let around: typeof entries[number] | null = null;
-  for (const entry of entries) {
-    if (around === null || !overlaps(around.subnet, entry.subnet)) {
-      around = entry;
-      continue;
+  judge(record: LeaseRecord): Verdict {
+    if (record.key === this.#own.key) return { record, rejected: null, claims: [] };
+    const reject = (lease: Lease | null, reason: string) => ({ record, rejected: { key: record.key, lease, reason }, claims: [] });
+    if ("reason" in record) return reject(null, record.reason);
+    const { endpoints } = record.lease;
+    const ours = endpoints.filter(({ subnet }) => this.#rangeOf(subnet) !== undefined);
+    if (ours.length === 0) return reject(record.lease, "it has no subnet in a family of this network");
+    const spans = ours.map(({ subnet }) => spanOf(subnet));
+    for (const [i, endpoint] of ours.entries()) {
+      const wrong = this.#wrongSubnet(endpoint.subnet, spans[i]!) ?? this.#wrongAddress(endpoint);
+      if (wrong !== null) return reject(record.lease, wrong);
     }
-    const [loser, winner]: [typeof entry, typeof entry] = around.subnet === entry.subnet ? [entry, around] : [around, entry];
-    losers.set(loser.lease, `subnet ${loser.subnet} overlaps ${winner.subnet} of ${winner.lease.key}`);
-    around = winner;
+    if (new Set(ours.map(({ subnet }) => familyOf(subnet))).size < ours.length) {
+      return reject(record.lease, "it has two subnets of one family");
+    }
+    const whole = ours.length === endpoints.length && record.lease.key === record.key;
+    const lease = whole ? record.lease : { ...record.lease, key: record.key, endpoints: ours };
+    return { record, rejected: null, claims: ours.map(({ subnet }, i) => ({ lease, subnet, span: spans[i]!, main: i === 0 })) };
   }
-  for (const [lease, reason] of losers) rejected.push({ key: lease.key, lease, reason });
-  return leases.filter((lease) => !losers.has(lease)).sort((a, b) => compareCidrs(a.endpoints[0]!.subnet, b.endpoints[0]!.subnet));
+
+  #rangeOf(subnet: Cidr): Range | undefined {
+    return this.#network.ranges.find(({ network }) => familyOf(network) === familyOf(subnet));
+  }
+
+  #wrongSubnet(subnet: Cidr, span: Span): string | null {
+    const { network, allocation } = this.#rangeOf(subnet)!;
+    if (!contains(network, subnet)) return `subnet ${subnet} is not inside the network ${network}`;
+    const length = allocation?.length ?? null;
+    if (length === null ? subnet === network : lengthOf(subnet) !== length) {
+      return `subnet ${subnet} has not the prefix length ${length === null ? "of a part" : `/${length}`} of the network ${network}`;
+    }
+    const ours = this.#ownSpans.find(([, own]) => own.first <= span.last && span.first <= own.last);
+    if (ours !== undefined) return `subnet ${subnet} overlaps this node's own ${ours[0]}`;
+    const address = this.#addressSpans.find(([, { first }]) => span.first <= first && first <= span.last);
+    return address === undefined ? null : `subnet ${subnet} holds this node's address ${address[0]}`;
+  }
+
+  #wrongAddress({ subnet, publicIp: ip }: Endpoint): string | null {
+    if (familyOf(ip) !== familyOf(subnet)) return `public IP ${ip} is not of the family of subnet ${subnet}`;
+    const unusable = unusableAsPeer(ip);
+    if (unusable !== null) return `public IP ${ip} ${unusable}`;
+    const around = this.#network.ranges.find((range) => contains(range.network, ip));
+    if (around !== undefined) return `public IP ${ip} is inside the pod network ${around.network}`;
+    return this.#addresses.has(ip) ? `public IP ${ip} is this node's own: two nodes publish one address` : null;
+  }
 }

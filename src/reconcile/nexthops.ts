@@ -8,10 +8,10 @@
  * @module
  */
 
-import { type Cidr, compareCidrs, familyOf, ipBytes, ipNumber, networkOf } from "../model/ip.ts";
+import { type Cidr, compareSpans, familyOf, ipBytes, ipNumber, networkOf, type Span, spanOf } from "../model/ip.ts";
 import type { Item, Route } from "../model/item.ts";
 
-/** No IPv4 subnet's address has this top nibble, so ids of the two families never meet. */
+/** Hardly an IPv4 subnet's address has this top nibble (it is reserved), so ids of the two families seldom meet. */
 const IPV6_IDS = 0xf0000000;
 const IPV6_MASK = 0x0fffffff;
 
@@ -22,19 +22,37 @@ const IPV6_MASK = 0x0fffffff;
  * subnets takes the next free number.
  */
 export function nexthopIds(subnets: readonly Cidr[]): ReadonlyMap<Cidr, number> {
-  const ids = new Map<Cidr, number>();
-  const taken = new Set<number>();
-  for (const subnet of [...subnets].sort(compareCidrs)) {
-    if (familyOf(subnet) === 4) {
-      ids.set(subnet, Number(ipNumber(networkOf(subnet))));
-      continue;
+  return new NexthopIds().of(subnets);
+}
+
+/** Gives ids again and again, and remembers those of subnets that it has seen last time. */
+export class NexthopIds {
+  #subnets: readonly Cidr[] = [];
+  #ids: ReadonlyMap<Cidr, number> = new Map();
+  /** The first choice for each subnet, before others are looked at. */
+  #wishes: ReadonlyMap<Cidr, { readonly id: number; readonly span: Span }> = new Map();
+
+  /** As {@linkcode nexthopIds}; the very same map as before for the same subnets in the same order. */
+  of(subnets: readonly Cidr[]): ReadonlyMap<Cidr, number> {
+    if (subnets.length === this.#subnets.length && subnets.every((subnet, i) => subnet === this.#subnets[i])) return this.#ids;
+    this.#wishes = new Map(
+      subnets.map((subnet) => [subnet, this.#wishes.get(subnet) ?? { id: wish(subnet), span: spanOf(subnet) }]),
+    );
+    this.#subnets = subnets;
+    const ids = new Map<Cidr, number>();
+    const taken = new Set<number>();
+    for (const [subnet, { id: wanted }] of [...this.#wishes].sort(([, a], [, b]) => compareSpans(a.span, b.span))) {
+      let id = wanted;
+      while (familyOf(subnet) === 6 && taken.has(id)) id = (IPV6_IDS | ((id + 1) & IPV6_MASK)) >>> 0;
+      taken.add(id);
+      ids.set(subnet, id);
     }
-    let id = hash(subnet);
-    while (taken.has(id)) id = (IPV6_IDS | ((id + 1) & IPV6_MASK)) >>> 0;
-    taken.add(id);
-    ids.set(subnet, id);
+    return this.#ids = ids;
   }
-  return ids;
+}
+
+function wish(subnet: Cidr): number {
+  return familyOf(subnet) === 4 ? Number(ipNumber(networkOf(subnet))) : hash(subnet);
 }
 
 /** FNV-1a over the bytes of the address, folded to 28 bits. */

@@ -9,9 +9,10 @@
 
 import type { Backend, NodeSide, Schema } from "../model/backend.ts";
 import { type Cidr, familyOf, type Ip } from "../model/ip.ts";
-import { type Item, keyOf, type Route } from "../model/item.ts";
+import { type Item, keyOf } from "../model/item.ts";
 import type { Endpoint, Lease } from "../model/lease.ts";
-import { nexthopIds, throughNexthop } from "./nexthops.ts";
+import { difference } from "./lists.ts";
+import { NexthopIds, throughNexthop } from "./nexthops.ts";
 
 /** The plan of one peer in one family. */
 export interface PlannedSide {
@@ -33,12 +34,16 @@ export interface PlannedPeer {
   readonly sides: readonly PlannedSide[];
 }
 
-/** What should be in the kernel. */
+/** What should be in the kernel. A plan is good until the planner makes the next. */
 export interface Plan {
   readonly items: ReadonlyMap<string, Item>;
   readonly peers: readonly PlannedPeer[];
   /** Subnets of peers for which nothing is planned now, but whose working path stays. */
   readonly waiting: readonly Cidr[];
+  /** Counts a planner's plans. */
+  readonly version: number;
+  /** The keys of items that may differ from those of the plan before; `null` if all may. */
+  readonly touched: ReadonlySet<string> | null;
 }
 
 /** What goes into a plan. */
@@ -51,62 +56,212 @@ export interface PlanInput {
   /** The other nodes, from {@linkcode fold}. */
   readonly peers: readonly Lease[];
   readonly nexthopObjects: boolean;
+  /** Something that is another whenever a side may answer otherwise to `onLink`; without it, every peer is asked for each time. */
+  readonly ways?: unknown;
   /** Keys that are held by others in the kernel. */
   readonly foreign: ReadonlyMap<string, string>;
 }
 
-/** What the backend says of one side of a peer, before it is compared with the others. */
-type Draft = Omit<PlannedSide, "keys"> & { readonly items: readonly Item[] };
+/** What one side of a peer comes to, before it is compared with the others. */
+interface Draft {
+  /** What it was made of, besides the lease. */
+  readonly node: NodeSide | undefined;
+  readonly onLink: string | null | undefined;
+  readonly nexthop: number | undefined;
+  readonly holder: string | undefined;
+  readonly side: PlannedSide;
+  /** In the order of the side's keys. */
+  readonly items: readonly Item[];
+}
 
-/** What a peer's drafts were made of. */
+/** What is known of a peer. */
 interface Known {
   readonly lease: Lease;
-  readonly ways: string;
   readonly drafts: readonly Draft[];
+  planned: PlannedPeer;
 }
 
 /** Plans, remembering what each peer's plan was made of. */
 export class Planner {
-  #last: Pick<PlanInput, "backend" | "options" | "sides"> | null = null;
-  #known: ReadonlyMap<string, Known> = new Map();
+  readonly #nexthops = new NexthopIds();
+  /** The peers whose nexthops have these ids. */
+  #named: readonly Lease[] = [];
+  #ids: ReadonlyMap<Cidr, number> = new Map();
+  readonly #items = new Map<string, Item>();
+  /** The subnets for which items of peers are planned, by key. */
+  readonly #owners = new Map<string, Cidr>();
+  #last: Omit<PlanInput, "peers"> & { readonly ids: Ids } | null = null;
+  /** In the order of the peers. */
+  #known: readonly Known[] = [];
+  #peers: readonly PlannedPeer[] = [];
+  #waiting: readonly Cidr[] = [];
+  #version = 0;
+  /** Some nexthops are not ours, so routes go without them. */
+  #evades = false;
+  /** Peers need each other's items: then all are looked at together. */
+  #clashes = true;
+
+  /** The ids of the nexthops of peers; the very same map as before as long as the subnets are the same. */
+  nexthopsOf(peers: readonly Lease[]): ReadonlyMap<Cidr, number> {
+    if (peers === this.#named) return this.#ids;
+    const { gone, fresh } = difference(this.#named, peers);
+    this.#named = peers;
+    const [before, now] = [subnetsOf(gone), subnetsOf(fresh)];
+    if (before.length === now.length && before.every((subnet, i) => subnet === now[i])) return this.#ids;
+    return this.#ids = this.#nexthops.of(subnetsOf(peers));
+  }
 
   /** Everything that should be in the kernel. */
   plan(input: PlanInput): Plan {
-    const { backend, options, sides } = input;
-    if (backend !== this.#last?.backend || options !== this.#last.options || sides !== this.#last.sides) this.#known = new Map();
-    this.#last = input;
-    const items = new Map<string, Item>();
-    for (const side of sides) for (const item of backend.node(side, options)) items.set(keyOf(item), item);
-    const lower = input.nexthopObjects ? nexthopsFor(input) : null;
-    const owners = new Map<string, Cidr>();
-    const known = new Map<string, Known>();
-    const peers = input.peers.map((lease) => {
-      const { drafts } = this.#draft(lease, input, known);
-      return { lease, sides: drafts.map((draft) => settle(draft, lower, items, owners)) };
-    });
-    this.#known = known;
-    const waiting = peers.flatMap(({ sides }) => sides.filter(({ state, keys }) => state === "pending" && keys.length === 0));
-    return { items, peers, waiting: waiting.map(({ subnet }) => subnet) };
+    const { backend, options, sides, ways, foreign } = input;
+    const ids = input.nexthopObjects ? this.nexthopsOf(input.peers) : null;
+    const last = this.#last;
+    const anew = backend !== last?.backend || options !== last.options || sides !== last.sides;
+    const unasked = ways !== undefined && ways === last?.ways && ids === last.ids && foreign.size === 0 && !this.#evades;
+    const now = this.#recall(input, ids, anew ? [] : this.#known, !unasked);
+    const { gone, fresh } = difference(this.#known, now);
+    this.#last = { ...input, ids };
+    this.#known = now;
+    this.#evades = foreign.size > 0;
+    const touched = anew || this.#clashes ? null : this.#replace(gone, fresh);
+    if (touched === null) this.#settleAll(input, now);
+    if (touched === null || gone.size > 0 || fresh.length > 0) this.#peers = now.map(({ planned }) => planned);
+    if (touched === null || this.#waiting.length > 0 || [...gone, ...fresh].some(waits)) this.#waiting = waitingOf(this.#peers);
+    return { items: this.#items, peers: this.#peers, waiting: this.#waiting, version: ++this.#version, touched };
   }
 
-  #draft(lease: Lease, input: PlanInput, known: Map<string, Known>): Known {
-    const ways = lease.endpoints.map(({ subnet, publicIp }) => sideFor(input, subnet)?.onLink(publicIp)).join();
-    const before = this.#known.get(lease.key);
-    const now = before?.lease === lease && before.ways === ways
-      ? before
-      : { lease, ways, drafts: lease.endpoints.map((endpoint) => draftSide(lease, endpoint, input)) };
-    known.set(lease.key, now);
+  /** What is known of each peer, with those anew of which something has changed; unless `ask`, that can only be the lease. */
+  #recall(input: PlanInput, ids: Ids, before: readonly Known[], ask: boolean): readonly Known[] {
+    let byLease: ReadonlyMap<Lease, Known> | null = null;
+    const now: Known[] = [];
+    for (const lease of input.peers) {
+      let known = before[now.length]; // most stand where they stood before
+      if (known?.lease !== lease) {
+        byLease ??= new Map(before.map((known) => [known.lease, known]));
+        known = byLease.get(lease);
+      }
+      now.push(known === undefined || (ask && !isCurrent(known, input, ids)) ? knownOf(lease, input, ids) : known);
+    }
     return now;
   }
+
+  /** Takes over what has changed; `null` if peers clash. */
+  #replace(gone: ReadonlySet<Known>, fresh: readonly Known[]): ReadonlySet<string> | null {
+    const touched = new Set<string>();
+    for (const { planned } of gone) {
+      for (const key of planned.sides.flatMap(({ keys }) => keys)) {
+        this.#items.delete(key);
+        this.#owners.delete(key);
+        touched.add(key);
+      }
+    }
+    for (const draft of fresh.flatMap(({ drafts }) => drafts)) {
+      if (draft.side.keys.some((key) => this.#items.has(key))) return null;
+      this.#claim(draft);
+      draft.side.keys.forEach((key) => touched.add(key));
+    }
+    return touched;
+  }
+
+  /** Lets all peers have their items, one after the other. */
+  #settleAll({ backend, options, sides }: PlanInput, peers: readonly Known[]): void {
+    this.#clashes = true; // should the backend fail
+    const own = sides.flatMap((side) => backend.node(side, options));
+    this.#clashes = false;
+    this.#items.clear();
+    this.#owners.clear();
+    for (const item of own) this.#items.set(keyOf(item), item);
+    for (const known of peers) {
+      known.planned = { lease: known.lease, sides: known.drafts.map((draft) => this.#settle(draft)) };
+    }
+  }
+
+  /** Adds a peer's items to the plan, unless another peer has one of their keys already: then nothing of it is used. */
+  #settle(draft: Draft): PlannedSide {
+    const clash = draft.side.keys.find((key) => this.#items.has(key));
+    if (clash === undefined) {
+      this.#claim(draft);
+      return draft.side;
+    }
+    this.#clashes = true;
+    const reason = `it needs "${clash}", which is in use for ${this.#owners.get(clash) ?? "this node itself"}`;
+    return { ...draft.side, path: "none", keys: [], state: "rejected", reason };
+  }
+
+  #claim({ side: { keys, subnet }, items }: Draft): void {
+    keys.forEach((key, i) => {
+      this.#items.set(key, items[i]!);
+      this.#owners.set(key, subnet);
+    });
+  }
+}
+
+function subnetsOf(leases: Iterable<Lease>): readonly Cidr[] {
+  const subnets: Cidr[] = [];
+  for (const { endpoints } of leases) for (const { subnet } of endpoints) subnets.push(subnet);
+  return subnets;
+}
+
+function waits({ planned }: Known): boolean {
+  return waitingOf([planned]).length > 0;
+}
+
+function waitingOf(peers: readonly PlannedPeer[]): readonly Cidr[] {
+  const waiting: Cidr[] = [];
+  for (const { sides } of peers) {
+    for (const { state, keys, subnet } of sides) if (state === "pending" && keys.length === 0) waiting.push(subnet);
+  }
+  return waiting;
+}
+
+type Ids = ReadonlyMap<Cidr, number> | null;
+
+/** Whether nothing has changed in what a peer's drafts were made of. */
+function isCurrent({ drafts }: Known, input: PlanInput, ids: Ids): boolean {
+  for (const { node, side: { subnet, publicIp }, onLink, nexthop, holder } of drafts) {
+    if (node?.onLink(publicIp) !== onLink || ids?.get(subnet) !== nexthop || holderOf(nexthop, input) !== holder) return false;
+  }
+  return true;
+}
+
+function holderOf(nexthop: number | undefined, { foreign }: PlanInput): string | undefined {
+  return nexthop === undefined || foreign.size === 0 ? undefined : foreign.get(`nexthop ${nexthop}`);
+}
+
+function knownOf(lease: Lease, input: PlanInput, ids: Ids): Known {
+  const drafts = lease.endpoints.map((endpoint) => draftOf(lease, endpoint, input, ids?.get(endpoint.subnet)));
+  return { lease, drafts, planned: { lease, sides: drafts.map(({ side }) => side) } };
+}
+
+function draftOf(lease: Lease, endpoint: Endpoint, input: PlanInput, nexthop: number | undefined): Draft {
+  const { subnet, publicIp } = endpoint;
+  const node = sideFor(input, subnet);
+  const onLink = node?.onLink(publicIp);
+  const holder = holderOf(nexthop, input);
+  const { items: asked, ...answer } = answerFor(lease, endpoint, input);
+  const items = nexthop === undefined || holder !== undefined ? asked : asked.flatMap((item) => lowered(item, subnet, nexthop));
+  const note = holder === undefined || asked.length === 0 ? null : `it has a plain route, since ${holder}`;
+  const side = { subnet, publicIp, ...answer, keys: items.map(keyOf), reason: answer.reason ?? note };
+  return { node, onLink, nexthop, holder, side, items };
+}
+
+/** Sends a peer's route through its nexthop object. */
+function lowered(item: Item, subnet: Cidr, nexthop: number): readonly Item[] {
+  return item.kind === "route" && item.dst === subnet ? throughNexthop(item, nexthop) : [item];
 }
 
 function sideFor({ sides }: PlanInput, subnet: Cidr): NodeSide | undefined {
   return sides.find((side) => side.family === familyOf(subnet));
 }
 
-function draftSide(lease: Lease, { subnet, publicIp, data }: Endpoint, input: PlanInput): Draft {
+/** What the backend says of one side of a peer. */
+function answerFor(
+  lease: Lease,
+  { subnet, publicIp, data }: Endpoint,
+  input: PlanInput,
+): Pick<PlannedSide, "path" | "state" | "reason"> & { readonly items: readonly Item[] } {
   const { backend, options } = input;
-  const nothing = (state: Draft["state"], reason: string): Draft => ({ subnet, publicIp, path: "none", items: [], state, reason });
+  const nothing = (state: PlannedSide["state"], reason: string) => ({ path: "none", items: [], state, reason });
   const side = sideFor(input, subnet);
   if (side === undefined) return nothing("pending", "this node has no address in the family");
   if (lease.backendType !== backend.type) {
@@ -116,50 +271,10 @@ function draftSide(lease: Lease, { subnet, publicIp, data }: Endpoint, input: Pl
   if ("issue" in checked) return nothing("rejected", `its backend data is wrong: ${checked.issue}`);
   try {
     const { path, items, pending } = backend.peer({ subnet, publicIp, data: checked.value }, side, options);
-    return { subnet, publicIp, path, items, state: pending === undefined ? "planned" : "pending", reason: pending ?? null };
+    return { path, items, state: pending === undefined ? "planned" : "pending", reason: pending ?? null };
   } catch (error) {
     return nothing("pending", `backend ${backend.name} failed for it: ${(error as Error).message}`);
   }
-}
-
-/** Adds a peer's items to the plan, unless another peer has one of their keys already: then nothing of it is used. */
-function settle(
-  { items: drafted, ...side }: Draft,
-  lower: Lower | null,
-  items: Map<string, Item>,
-  owners: Map<string, Cidr>,
-): PlannedSide {
-  const { wanted, note } = lower === null ? { wanted: drafted, note: null } : lower(drafted);
-  const keys = wanted.map(keyOf);
-  const clash = keys.find((key) => items.has(key));
-  if (clash !== undefined) {
-    const reason = `it needs "${clash}", which is in use for ${owners.get(clash) ?? "this node itself"}`;
-    return { ...side, path: "none", keys: [], state: "rejected", reason };
-  }
-  keys.forEach((key, i) => {
-    items.set(key, wanted[i]!);
-    owners.set(key, side.subnet);
-  });
-  return { ...side, keys, reason: side.reason ?? note };
-}
-
-/** Sends routes through nexthop objects; a note says where one could not. */
-type Lower = (items: readonly Item[]) => { readonly wanted: readonly Item[]; readonly note: string | null };
-
-function nexthopsFor({ peers, foreign }: PlanInput): Lower {
-  const ids = nexthopIds(peers.flatMap((lease) => lease.endpoints.map(({ subnet }) => subnet)));
-  return (items) => {
-    let note: string | null = null;
-    const wanted = items.flatMap((item) => {
-      const id = item.kind === "route" ? ids.get(item.dst) : undefined;
-      if (id === undefined) return [item];
-      const holder = foreign.get(`nexthop ${id}`);
-      if (holder === undefined) return throughNexthop(item as Route, id);
-      note = `it has a plain route, since ${holder}`;
-      return [item];
-    });
-    return { wanted, note };
-  };
 }
 
 /** Checks a value with a schema. */

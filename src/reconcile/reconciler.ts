@@ -8,11 +8,12 @@
  * @module
  */
 
-import type { Cidr } from "../model/ip.ts";
 import { type Change, describe, type Item, keyOf, type Kind, KINDS, same } from "../model/item.ts";
-import type { Dirty, Kernel, Observation, Outcome, Ownership } from "../model/kernel.ts";
+import type { Dirty, Kernel, Outcome, Ownership } from "../model/kernel.ts";
 import { diff } from "./diff.ts";
 import { Fights, pauseAfter } from "./fights.ts";
+import { kindOf, Ledger } from "./ledger.ts";
+import type { Plan } from "./plan.ts";
 import { retained } from "./retain.ts";
 
 /** An item that is not in the kernel as planned. */
@@ -26,10 +27,8 @@ export interface Failure {
 
 /** What a reconciliation came to. */
 export interface Result {
-  /** Items that are in the kernel as planned. */
-  readonly inSync: number;
-  /** Changes made, one line each. */
-  readonly changed: readonly string[];
+  /** Changes made, in order. */
+  readonly changed: readonly Change[];
   /** What failed for the first time, one line each. */
   readonly failed: readonly string[];
   /** When to come again, for what failed and for what may go by then; `null` if there is neither. */
@@ -38,10 +37,8 @@ export interface Result {
 
 /** What should be there, and how it is known again. */
 export interface Goal {
-  readonly items: ReadonlyMap<string, Item>;
+  readonly plan: Pick<Plan, "items" | "waiting" | "version" | "touched">;
   readonly own: Ownership;
-  /** Subnets of peers for which nothing is planned now, but whose working path stays. */
-  readonly waiting: readonly Cidr[];
   /** A full list of leases has been read: what is not planned is stale. */
   readonly dropStale: boolean;
 }
@@ -55,20 +52,26 @@ const LINGERING: ReadonlySet<Kind> = new Set<Kind>(["link", "address", "fdb", "n
 
 /** Looks and changes in one reconciliation at the most: a fight is not settled by going round. */
 const PASSES = 4;
+/** Tables that changed while they were read are read again after so long, if no event comes first, in milliseconds. */
+const LOOK_AGAIN = 1000;
 
 /** Keeps one kernel to its plan. */
 export class Reconciler {
   readonly #kernel: Kernel;
+  readonly #ledger = new Ledger();
   readonly #dirty = new Set<Kind>(KINDS);
-  readonly #observed = new Map<string, Item>();
+  /** Kinds of which somebody has changed something: what failed may work now. */
+  readonly #stirred = new Set<Kind>();
   readonly #foreign = new Map<string, string>();
   readonly #failures = new Map<string, Failure>();
   readonly #fights = new Fights();
   /** Since when something is not needed any more, by key. */
   readonly #unneeded = new Map<string, number>();
-  /** What was in sync after the last reconciliation: to put that again is a repair. */
-  #settled: ReadonlyMap<string, Item> = new Map();
+  /** Keys of what was in place until somebody changed it: to put that again is a repair. */
+  readonly #harmed = new Set<string>();
   #complete = true;
+  #version = -1;
+  #ownKey = "";
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
@@ -91,20 +94,32 @@ export class Reconciler {
 
   /** What the kernel was last seen to hold of ours, by key. */
   get observed(): ReadonlyMap<string, Item> {
-    return this.#observed;
+    return this.#ledger.found;
   }
 
-  /** Notes that some kinds must be looked at again. */
+  /** The keys under which the kernel does not hold what the goal says. */
+  get differing(): ReadonlySet<string> {
+    return this.#ledger.differing;
+  }
+
+  /** Notes that somebody has changed something of some kinds: they are looked at again, and what failed is tried again. */
   mark(kinds: Iterable<Dirty>): void {
-    for (const kind of kinds) if (kind !== "facts") this.#dirty.add(kind);
+    for (const kind of kinds) {
+      if (kind === "facts") continue;
+      this.#dirty.add(kind);
+      this.#stirred.add(kind);
+    }
   }
 
   /** Looks at what is dirty; the caller may plan with what was seen. */
   observe(own: Ownership): void {
-    if (this.#dirty.size === 0) return;
-    const kinds = new Set(this.#dirty);
-    this.#dirty.clear();
-    this.#remember(kinds, this.#kernel.observe(kinds, own));
+    const key = JSON.stringify([own.links, own.networks, own.reversePath]);
+    if (key !== this.#ownKey) this.#soil(KINDS); // something else is ours now
+    this.#ownKey = key;
+    for (const key of this.#foreign.keys()) {
+      if (own.nexthops.has(Number(/^nexthop (\d+)$/.exec(key)?.[1]))) this.#soil(["nexthop"]);
+    }
+    this.#look(own).forEach((key) => this.#harmed.add(key));
   }
 
   /**
@@ -113,12 +128,16 @@ export class Reconciler {
    * @param now Milliseconds of the caller's clock.
    */
   changes(goal: Goal, now: number): Change[] {
-    this.#forgetFailures(goal);
-    for (const key of this.#unneeded.keys()) if (goal.items.has(key) || !this.#observed.has(key)) this.#unneeded.delete(key);
-    const kept = retained(this.#observed, goal.waiting);
-    return diff(goal.items, this.#observed).filter((change) =>
-      change.op === "put" ? this.#mayPut(change, now) : !kept.has(keyOf(change.item)) && this.#mayDrop(change, goal, now)
-    );
+    this.#want(goal.plan);
+    this.#forget();
+    const stirred = new Set(this.#stirred);
+    this.#stirred.clear();
+    let kept: ReadonlySet<string> | null = null;
+    return diff(goal.plan.items, this.#ledger.found, this.#ledger.differing).filter((change) => {
+      if (change.op === "put") return this.#mayPut(change, now, stirred.has(change.item.kind));
+      kept ??= retained(this.#ledger.found, goal.plan.waiting);
+      return !kept.has(keyOf(change.item)) && this.#mayDrop(change, goal, now);
+    });
   }
 
   /**
@@ -127,35 +146,59 @@ export class Reconciler {
    * @param now Milliseconds of the caller's clock.
    */
   async reconcile(goal: Goal, now: number): Promise<Result> {
-    const changed: string[] = [];
+    const changed: Change[] = [];
     const known = new Set(this.#failures.keys());
-    for (let pass = 0; pass < PASSES; pass++) {
-      this.observe(goal.own);
+    this.observe(goal.own);
+    for (let pass = 1; pass <= PASSES; pass++) {
       const changes = this.changes(goal, now);
-      if (changes.length === 0) break;
-      for (const outcome of await this.#kernel.apply(changes)) this.#note(outcome, now, changed);
-      if (this.#dirty.size === 0) break;
+      if (changes.length > 0) await this.#apply(changes, now, changed);
+      if (this.#dirty.size === 0 || pass === PASSES) break;
+      this.#look(goal.own);
     }
-    return this.#result(goal, changed, known);
+    const failed = [...this.#failures].flatMap(([key, { reason }]) => known.has(key) ? [] : [reason]);
+    return { changed, failed, retryAt: this.#retryAt(now) };
   }
 
-  #remember(kinds: ReadonlySet<Kind>, { items, foreign, complete }: Observation): void {
-    for (const table of [this.#observed, this.#foreign]) {
-      for (const key of table.keys()) if (kinds.has(kindOf(key))) table.delete(key);
+  async #apply(changes: readonly Change[], now: number, changed: Change[]): Promise<void> {
+    try {
+      for (const outcome of await this.#kernel.apply(changes)) this.#note(outcome, now, changed);
+    } catch (error) {
+      this.#soil(KINDS); // who knows what was done
+      throw error;
     }
-    for (const [key, item] of items) this.#observed.set(key, item);
+  }
+
+  #soil(kinds: Iterable<Kind>): void {
+    for (const kind of kinds) this.#dirty.add(kind);
+  }
+
+  /** Looks at what is dirty; tells what was in place before, and is no more. */
+  #look(own: Ownership): readonly string[] {
+    if (this.#dirty.size === 0) return [];
+    const kinds = new Set(this.#dirty);
+    const { items, foreign, complete } = this.#kernel.observe(kinds, own);
+    for (const key of this.#foreign.keys()) if (kinds.has(kindOf(key))) this.#foreign.delete(key);
     for (const [key, holder] of foreign) this.#foreign.set(key, holder);
     this.#complete = complete;
-    if (!complete) kinds.forEach((kind) => this.#dirty.add(kind));
+    if (complete) this.#dirty.clear();
+    return this.#ledger.look(kinds, items);
   }
 
-  #forgetFailures({ items }: Goal): void {
-    for (const key of this.#failures.keys()) {
-      const wanted = items.get(key);
-      const found = this.#observed.get(key);
-      const settled = wanted === undefined ? found === undefined : found !== undefined && same(wanted, found);
-      if (settled) this.#failures.delete(key);
-    }
+  #want({ items, version, touched }: Goal["plan"]): void {
+    if (version === this.#version && items === this.#ledger.wanted) return;
+    const known = version === this.#version + 1 && items === this.#ledger.wanted ? touched : null;
+    this.#ledger.want(items, known);
+    if (known === null) this.#harmed.clear();
+    else known.forEach((key) => this.#harmed.delete(key));
+    this.#version = version;
+  }
+
+  /** Forgets what has settled itself. */
+  #forget(): void {
+    const { differing, wanted } = this.#ledger;
+    for (const key of this.#failures.keys()) if (!differing.has(key)) this.#failures.delete(key);
+    for (const key of this.#harmed) if (!differing.has(key)) this.#harmed.delete(key);
+    for (const key of this.#unneeded.keys()) if (!differing.has(key) || wanted.has(key)) this.#unneeded.delete(key);
   }
 
   #mayDrop({ item }: Change, { dropStale }: Goal, now: number): boolean {
@@ -169,16 +212,16 @@ export class Reconciler {
     return (this.#failures.get(key)?.retryAt ?? 0) <= now;
   }
 
-  #mayPut({ item, ...change }: Change, now: number): boolean {
+  #mayPut({ item, ...change }: Change, now: number, stirred: boolean): boolean {
     const key = keyOf(item);
     const failure = this.#failures.get(key);
-    if (failure !== undefined && failure.retryAt > now && same(failure.item, item)) return false;
+    if (!stirred && failure !== undefined && failure.retryAt > now && same(failure.item, item)) return false;
     const holder = this.#foreign.get(key);
     if (holder !== undefined) {
       this.#fail(item, holder, now);
       return false;
     }
-    const until = this.#isRepair(item) ? this.#fights.pausedUntil(key) : 0;
+    const until = this.#harmed.has(key) ? this.#fights.pausedUntil(key) : 0;
     if (until <= now) return true;
     const found = "old" in change && change.old !== null ? `changed it to "${describe(change.old)}"` : "deleted it";
     const reason = `somebody keeps undoing ${describe(item)} and has just ${found}`;
@@ -186,30 +229,23 @@ export class Reconciler {
     return false;
   }
 
-  #isRepair(item: Item): boolean {
-    const settled = this.#settled.get(keyOf(item));
-    return settled !== undefined && same(settled, item);
-  }
-
-  #note({ change, error, foreign }: Outcome, now: number, changed: string[]): void {
+  #note({ change, error, foreign }: Outcome, now: number, changed: Change[]): void {
     const { item } = change;
     const key = keyOf(item);
     if (error !== null) {
       const first = !this.#failures.has(key);
       this.#fail(item, error, now);
-      if (first && !foreign) this.#dirty.add(item.kind); // something is not as it was thought to be
+      if (first && !foreign) this.#soil([item.kind]); // something is not as it was thought to be
       return;
     }
     this.#failures.delete(key);
-    if (change.op === "drop") {
-      this.#observed.delete(key);
-      changed.push(`deleted ${describe(item)}`);
-    } else {
-      if (this.#isRepair(item)) this.#fights.repaired(key, now);
-      this.#observed.set(key, item);
-      changed.push(`${change.old === null ? "added" : "replaced"} ${describe(item)}`);
+    changed.push(change);
+    if (change.op === "drop") this.#ledger.drop(key);
+    else {
+      this.#ledger.put(key, item);
+      if (this.#harmed.delete(key)) this.#fights.repaired(key, now);
     }
-    if (item.kind === "link") this.mark(KINDS); // a device takes with it what is on it
+    if (item.kind === "link") this.#soil(KINDS); // a device takes with it what is on it
   }
 
   #fail(item: Item, reason: string, now: number): void {
@@ -219,24 +255,12 @@ export class Reconciler {
     this.#failures.set(key, { item, reason, attempts, retryAt: now + pauseAfter(attempts) });
   }
 
-  #result({ items }: Goal, changed: readonly string[], known: ReadonlySet<string>): Result {
-    const settled = new Map<string, Item>();
-    for (const [key, item] of items) {
-      const found = this.#observed.get(key);
-      if (found !== undefined && same(item, found)) settled.set(key, item);
-    }
-    this.#settled = settled;
-    const retries = [...[...this.#failures.values()].map(({ retryAt }) => retryAt), ...this.#lingering()];
-    const failed = [...this.#failures].flatMap(([key, { reason }]) => known.has(key) ? [] : [reason]);
-    return { inSync: settled.size, changed, failed, retryAt: retries.length === 0 ? null : Math.min(...retries) };
+  #retryAt(now: number): number | null {
+    let at = this.#dirty.size > 0 ? now + LOOK_AGAIN : Infinity;
+    for (const { retryAt } of this.#failures.values()) at = Math.min(at, retryAt);
+    let last = -Infinity; // what lingers goes all at once, after the last
+    for (const since of this.#unneeded.values()) last = Math.max(last, since);
+    if (last > -Infinity) at = Math.min(at, last + LINGER);
+    return at === Infinity ? null : at;
   }
-
-  /** When what lingers may go: all at once, after the last. */
-  #lingering(): number[] {
-    return this.#unneeded.size === 0 ? [] : [Math.max(...this.#unneeded.values()) + LINGER];
-  }
-}
-
-function kindOf(key: string): Kind {
-  return key.slice(0, key.indexOf(" ")) as Kind;
 }

@@ -1,0 +1,125 @@
+/**
+ * The subnets that leases claim, and who keeps them where they overlap.
+ *
+ * The narrower of two is kept, since a wide one would take the traffic of all inside it; of two equal ones the first by key. Who has
+ * lost takes nothing from others.
+ *
+ * @module
+ */
+
+import { type Cidr, compareSpans, lengthOf, type Span } from "../model/ip.ts";
+import type { Lease } from "../model/lease.ts";
+
+/** A subnet of a lease that keeps the rules by itself. */
+export interface Claim {
+  readonly lease: Lease;
+  readonly subnet: Cidr;
+  readonly span: Span;
+  /** It is the lease's first. */
+  readonly main: boolean;
+}
+
+/** So many are sorted in one by one. */
+const FEW = 50;
+
+/** All claims. */
+export class Territory {
+  /** Sorted. */
+  #claims: Claim[] = [];
+  #losers: ReadonlyMap<Lease, string> = new Map();
+
+  /** The leases that must give way, with the reason. */
+  get losers(): ReadonlyMap<Lease, string> {
+    return this.#losers;
+  }
+
+  /** The others, sorted by their first subnets. */
+  get leases(): readonly Lease[] {
+    const leases: Lease[] = [];
+    for (const { lease, main } of this.#claims) {
+      if (main && (this.#losers.size === 0 || !this.#losers.has(lease))) leases.push(lease);
+    }
+    return leases;
+  }
+
+  /** Takes claims away, and adds others. */
+  change(gone: readonly Claim[], fresh: readonly Claim[]): void {
+    if (gone.length > 0) {
+      const lost = new Set(gone);
+      this.#claims = this.#claims.filter((claim) => !lost.has(claim));
+    }
+    let peaceful = this.#losers.size === 0;
+    if (fresh.length > FEW) {
+      this.#claims = [...this.#claims, ...fresh].sort(compareClaims);
+      peaceful = false; // nobody has looked yet
+    } else {
+      for (const claim of fresh) {
+        const at = place(this.#claims, claim);
+        peaceful &&= !meet(this.#claims[at - 1], claim) && !meet(claim, this.#claims[at]);
+        this.#claims.splice(at, 0, claim);
+      }
+    }
+    if (!peaceful) this.#losers = separate(this.#claims);
+  }
+}
+
+function compareClaims(a: Claim, b: Claim): number {
+  return compareSpans(a.span, b.span) || (a.lease.key < b.lease.key ? -1 : 1);
+}
+
+/** Where a claim belongs among sorted ones. */
+function place(sorted: readonly Claim[], claim: Claim): number {
+  let [low, high] = [0, sorted.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (compareClaims(sorted[middle]!, claim) < 0) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Whether two claims overlap, the first of which stands before the second. */
+function meet(a: Claim | undefined, b: Claim | undefined): boolean {
+  return a !== undefined && b !== undefined && b.span.first <= a.span.last;
+}
+
+/** Finds the leases that must give way; the claims are sorted. */
+function separate(claims: readonly Claim[]): ReadonlyMap<Lease, string> {
+  const involved = new Set<Lease>();
+  let outer: Claim | undefined;
+  for (const claim of claims) {
+    if (meet(outer, claim)) involved.add(outer!.lease).add(claim.lease);
+    else outer = claim; // a prefix stands before all that is inside it
+  }
+  return involved.size === 0 ? new Map() : settle(claims.filter(({ lease }) => involved.has(lease)));
+}
+
+/** Lets leases choose one after the other, the narrowest first. */
+function settle(claims: readonly Claim[]): ReadonlyMap<Lease, string> {
+  const byLease = new Map<Lease, Claim[]>();
+  for (const claim of claims) byLease.set(claim.lease, [...byLease.get(claim.lease) ?? [], claim]);
+  const kept: Claim[] = [];
+  const losers = new Map<Lease, string>();
+  for (const [lease, wanted] of [...byLease].sort(([, a], [, b]) => compareWidths(a, b))) {
+    const clash = wanted.map((claim) => [claim, holderOf(kept, claim)] as const).find(([, holder]) => holder !== undefined);
+    if (clash === undefined) wanted.forEach((claim) => kept.splice(place(kept, claim), 0, claim));
+    else losers.set(lease, `subnet ${clash[0].subnet} overlaps ${clash[1]!.subnet} of ${clash[1]!.lease.key}`);
+  }
+  return losers;
+}
+
+/** By the length of each subnet, the longest first, and then by key. */
+function compareWidths(a: readonly Claim[], b: readonly Claim[]): number {
+  for (let i = 0; i < Math.min(a.length, b.length); i++) {
+    const order = lengthOf(b[i]!.subnet) - lengthOf(a[i]!.subnet);
+    if (order !== 0) return order;
+  }
+  return a[0]!.lease.key < b[0]!.lease.key ? -1 : 1;
+}
+
+/** Who has what a claim overlaps, among sorted claims that do not overlap. */
+function holderOf(kept: readonly Claim[], claim: Claim): Claim | undefined {
+  const at = place(kept, claim);
+  if (meet(kept[at - 1], claim)) return kept[at - 1];
+  return meet(claim, kept[at]) ? kept[at] : undefined;
+}
