@@ -32,6 +32,7 @@ export class StandIn implements AsyncDisposable {
   /** What `/version` says: below 27 nobody asks for streamed lists. */
   minor = "20";
   version = 100;
+  readonly #history: { readonly version: number; readonly type: string; readonly node: NodeJson }[] = [];
   /** Answers a request in place of the stand-in; `true` if it did. */
   intercept: (asked: Asked, response: http.ServerResponse) => boolean = () => false;
   readonly #server: http.Server;
@@ -85,7 +86,7 @@ export class StandIn implements AsyncDisposable {
     this.version++;
     const now = { ...node, metadata: { ...node.metadata, resourceVersion: String(this.version) } };
     this.nodes.set(node.metadata.name, now);
-    this.tell(known ? "MODIFIED" : "ADDED", now);
+    this.#happened(known ? "MODIFIED" : "ADDED", now);
   }
 
   /** Deletes a node and tells the watches. */
@@ -93,7 +94,12 @@ export class StandIn implements AsyncDisposable {
     const node = this.nodes.get(name)!;
     this.nodes.delete(name);
     this.version++;
-    this.tell("DELETED", { ...node, metadata: { ...node.metadata, resourceVersion: String(this.version) } });
+    this.#happened("DELETED", { ...node, metadata: { ...node.metadata, resourceVersion: String(this.version) } });
+  }
+
+  #happened(type: string, node: NodeJson): void {
+    this.#history.push({ version: this.version, type, node });
+    this.tell(type, node);
   }
 
   /** Tells the watches how far they have come. */
@@ -161,6 +167,8 @@ export class StandIn implements AsyncDisposable {
       for (const node of selected) response.write(event("ADDED", node, whole));
       response.write(event("BOOKMARK", bookmark(this.version, true), whole));
     }
+    const from = Number(query.get("resourceVersion") ?? Infinity);
+    for (const it of this.#history) if (it.version > from) response.write(event(it.type, it.node, whole));
     const watch = { response, whole };
     this.#watches.add(watch);
     response.on("close", () => this.#watches.delete(watch));

@@ -44,8 +44,8 @@ export interface Credentials {
  * @throws {ConfigError} If it is none; naming where it stands.
  */
 export function parseServer(text: string, source: string): URL {
-  const url = URL.parse(/^https?:\/\//.test(text) ? text : `https://${text}`);
-  if (url === null || url.hostname === "" || url.search !== "" || url.hash !== "") {
+  const url = URL.parse(text.includes("://") ? text : `https://${text}`);
+  if (url === null || !/^https?:$/.test(url.protocol) || url.hostname === "" || url.search !== "" || url.hash !== "") {
     throw new ConfigError(`${source} is ${quote(text)}: expected the URL of an API server, such as https://10.0.0.1:6443`);
   }
   return url;

@@ -66,7 +66,8 @@ class PodCredentials implements Credentials {
   async access(): Promise<Access> {
     const url = this.#url;
     if (url.protocol === "http:") return { url, tls: {}, headers: {} };
-    const [token, ca] = await Promise.all([this.#read("token"), this.#read("ca.crt")]);
+    const token = await this.#read("token");
+    const ca = await this.#read("ca.crt");
     return {
       url,
       tls: ca === null ? {} : { ca },
