@@ -9,7 +9,7 @@
  * @module
  */
 
-import { accessSync, constants, mkdirSync, statSync } from "node:fs";
+import { accessSync, closeSync, constants, mkdirSync, openSync, statSync } from "node:fs";
 import { posix } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { oneLine, quote } from "../config/errors.ts";
@@ -152,8 +152,9 @@ function checkAccess(path: string, readOnly: boolean): void {
   const info = statSync(path, { throwIfNoEntry: false });
   if (info === undefined && readOnly) throw new DatabaseError("it does not exist; the first agent that starts makes it");
   if (info !== undefined && !info.isFile()) throw new DatabaseError("it is not a regular file; name one with --lease-db");
-  const { R_OK, W_OK, X_OK } = constants;
-  if (info !== undefined) accessSync(path, readOnly ? R_OK : R_OK | W_OK);
+  const { W_OK, X_OK } = constants;
+  // Deno's access() knows nothing of file systems that are mounted read-only. We hold no lock yet that closing could release.
+  if (info !== undefined) closeSync(openSync(path, readOnly ? "r" : "r+"));
   if (!readOnly) accessSync(posix.dirname(path), W_OK | X_OK); // the journal is made beside the file
 }
 
