@@ -111,7 +111,7 @@ export class Daemon implements AsyncDisposable {
 
   /** Sends a signal; does nothing if it has ended. */
   signal(signal: NodeJS.Signals): void {
-    if (this.exitCode === null) this.#child.kill(signal);
+    if (this.exitCode === null) kill(this.pid, signal); // of a child that its own kill() has hit, Deno hides the exit code
   }
 
   /**
@@ -177,10 +177,15 @@ export async function until<T>(
 
 /** Kills a program that was started as a group of its own, with what it has started: a child would keep the pipes open. */
 function killGroup(child: ChildProcess): void {
+  if (child.pid !== undefined) kill(-child.pid, "SIGKILL");
+}
+
+/** Sends a signal to a process, or to a group if negative; does nothing if nobody of it is left. */
+function kill(pid: number, signal: NodeJS.Signals): void {
   try {
-    if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
-  } catch {
-    // Nobody of the group is left.
+    process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
   }
 }
 
