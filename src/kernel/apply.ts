@@ -21,7 +21,7 @@ import {
   PROTOCOL,
   type Route,
 } from "../model/item.ts";
-import { FLAG, type Request, request } from "../netlink/connection.ts";
+import { FLAG, type Request, request } from "../netlink/frame.ts";
 import { type Template, template } from "../netlink/template.ts";
 import {
   ADDRESS,

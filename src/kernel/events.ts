@@ -11,7 +11,8 @@
 import { cidrOf, type Ip, overlaps } from "../model/ip.ts";
 import { KINDS, PROTOCOL } from "../model/item.ts";
 import type { Dirty, Ownership } from "../model/kernel.ts";
-import { type Driver, type Event, subscribe } from "../netlink/connection.ts";
+import type { Driver } from "../netlink/connection.ts";
+import { type Event, subscribe } from "../netlink/subscription.ts";
 import { ADDRESS, AF, GROUP, LINK, NEIGHBOUR, ROUTE, RTM, TABLE_MAIN } from "../netlink/rtnl.ts";
 
 const ALL: readonly Dirty[] = ["facts", ...KINDS];

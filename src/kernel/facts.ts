@@ -8,7 +8,8 @@
 
 import { type Family, familyOf, type Ip } from "../model/ip.ts";
 import type { AddressFact, Facts, LinkFact, Lookup } from "../model/kernel.ts";
-import { type Connection, request } from "../netlink/connection.ts";
+import type { Connection } from "../netlink/connection.ts";
+import { request } from "../netlink/frame.ts";
 import {
   ADDRESS,
   AF,

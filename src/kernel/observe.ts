@@ -10,7 +10,8 @@
 import { type Cidr, cidrOf, contains, type Family, familyOf, type Ip, ipOf, lengthOf, networkOf } from "../model/ip.ts";
 import { type Hop, type Item, keyOf, type Kind, type Link, PROTOCOL, type Route } from "../model/item.ts";
 import type { Observation, Ownership } from "../model/kernel.ts";
-import { type Connection, request } from "../netlink/connection.ts";
+import type { Connection } from "../netlink/connection.ts";
+import { request } from "../netlink/frame.ts";
 import {
   ADDRESS,
   AF,

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Seeded, withSeeds } from "../../test/seed.ts";
 import { parseCidr, parseIp, parseMac } from "../model/ip.ts";
-import { eachMessage } from "./connection.ts";
+import { eachMessage } from "./frame.ts";
 import { ADDRESS, LINK, LINK_CONF, NEIGHBOUR, NETCONF, NEXTHOP, ROUTE, RTM } from "./rtnl.ts";
 import { eachAttribute, findAttribute, message, nested } from "./schema.ts";
 import { template } from "./template.ts";

@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { Request } from "./connection.ts";
+import type { Request } from "./frame.ts";
 import { type Attributes, type Fields, findAttribute, type Message, type Of } from "./schema.ts";
 import { type Wire, Writer } from "./wire.ts";
 

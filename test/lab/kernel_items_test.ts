@@ -6,7 +6,8 @@
 
 import assert from "node:assert/strict";
 import { openDriver } from "../../ffi/mod.ts";
-import { Connection, FLAG, request } from "../../src/netlink/connection.ts";
+import { Connection } from "../../src/netlink/connection.ts";
+import { FLAG, request } from "../../src/netlink/frame.ts";
 import { AF, NEIGHBOUR, PERMANENT, RTM, SELF } from "../../src/netlink/rtnl.ts";
 import { parseIp, parseMac } from "../../src/model/ip.ts";
 import type { Fdb, Item, Link, Neighbour, Nexthop, ReversePath } from "../../src/model/item.ts";

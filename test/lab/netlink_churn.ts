@@ -8,7 +8,8 @@
 import process from "node:process";
 import { openDriver } from "../../ffi/mod.ts";
 import { cidrOf, ipOf } from "../../src/model/ip.ts";
-import { Connection, FLAG, request } from "../../src/netlink/connection.ts";
+import { Connection } from "../../src/netlink/connection.ts";
+import { FLAG, request } from "../../src/netlink/frame.ts";
 import { AF, LINK, ROUTE, RTM } from "../../src/netlink/rtnl.ts";
 
 const END = performance.now() + 60_000;

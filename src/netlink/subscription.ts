@@ -1,0 +1,60 @@
+/**
+ * Events: what the kernel tells everybody who has joined a multicast group.
+ *
+ * Owns hearing them and noticing that some were lost; what they mean is the subscriber's affair.
+ *
+ * @module
+ */
+
+import type { Driver } from "../../ffi/mod.ts";
+import { receiveOrOverrun } from "./connection.ts";
+import { eachMessage } from "./frame.ts";
+
+/** An event: something in the kernel's tables has changed. */
+export interface Event {
+  /** Message type, for example RTM_DELROUTE. */
+  readonly type: number;
+  readonly view: DataView;
+  readonly at: number;
+  readonly length: number;
+}
+
+/** What a subscriber is told. */
+export interface EventHandlers {
+  /** Port id whose events are left out: they echo our own writes. */
+  readonly ignorePort: number;
+  readonly onEvent: (event: Event) => void;
+  /** Events were lost: everything must be read again. */
+  readonly onOverrun: () => void;
+  /** A burst of events has been handed over. */
+  readonly onIdle: () => void;
+}
+
+/**
+ * Subscribes to multicast groups. Groups that the kernel does not know are left out.
+ *
+ * @returns A handle that ends the subscription.
+ */
+export function subscribe(driver: Driver, groups: readonly number[], handlers: EventHandlers): Disposable {
+  const socket = driver.open(0, { receiveBuffer: 16 * 1024 * 1024 });
+  for (const group of groups) {
+    try {
+      socket.join(group);
+    } catch {
+      // RTNLGRP_NEXTHOP is from 5.3; without nexthop objects there is nothing to hear of them.
+    }
+  }
+  socket.watch(() => {
+    let heard = false;
+    for (let bytes = receiveOrOverrun(socket, 0); bytes !== null; bytes = receiveOrOverrun(socket, 0)) {
+      heard = true;
+      if (bytes === "overrun") {
+        handlers.onOverrun();
+        continue;
+      }
+      for (const message of eachMessage(bytes)) if (message.port !== handlers.ignorePort) handlers.onEvent(message);
+    }
+    if (heard) handlers.onIdle();
+  });
+  return socket;
+}
