@@ -15,9 +15,10 @@ const SUBNET_ENV = "/run/bare-subnet.env";
 
 /** Runs a program where libnl is an empty file and the folder for temporary files can not be written. */
 async function withoutLibnl(argv: readonly string[]) {
-  const hide = 'mount --bind /dev/null "$1" && mount -t tmpfs -o ro,noexec tmpfs /tmp && shift && exec "$@"';
+  const hide =
+    'mount --bind /dev/null "$1" && mkdir -p /run/sealed && mount -t tmpfs -o ro,noexec tmpfs /run/sealed && shift && exec "$@"';
   return await attempt(["unshare", "--mount", "sh", "-c", hide, "sh", realpathSync(findLibrary(LIBNL)!), ...argv], {
-    env: { TMPDIR: "/tmp" },
+    env: { TMPDIR: "/run/sealed", BUN_TMPDIR: "/run/sealed" },
   });
 }
 
