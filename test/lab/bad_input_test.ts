@@ -155,10 +155,10 @@ labTest("a lease database that can not be used gives one line, exit code 1, and 
   const { lab, cli, bad } = await usedNode();
   await using _ = lab;
   mkdirSync(READ_ONLY, { recursive: true });
-  await run(["mount", "-t", "tmpfs", "tmpfs", READ_ONLY]);
   folders.push(READ_ONLY);
   const cases = databases(lab.leaseDb, bad);
-  await run(["mount", "-o", "remount,ro", READ_ONLY]);
+  await run(["mount", "--bind", READ_ONLY, READ_ONLY]);
+  await run(["mount", "-o", "remount,bind,ro", READ_ONLY]);
   for (const [file, ...says] of cases) {
     await refused(cli, [...cli.flags, `--lease-db=${file}`], { says: [file, ...says] }, 1);
   }
