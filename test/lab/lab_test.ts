@@ -114,16 +114,15 @@ labTest("a pulled cable is seen as a hole in the pings and a stall of the connec
   await using flow = await a1.connect(b1);
   await lab.router.ip(`link set ${b1.port} down`);
   await a1.ip("route add 198.51.100.0/24 via 192.168.10.2");
-  await sleep(300);
+  await sleep(1000); // a busy machine may keep ping waiting for a third of it
   await lab.router.ip(`link set ${b1.port} up`);
   const before = pinger.received();
   await until("pings come back", () => pinger.received() > before + 20);
   const pings = await pinger.stop();
   const { sent, answered, longestMs, error } = await flow.stop();
-  assert.equal(pings.holes.length, 1);
-  assert.ok(pings.lost >= 1 && pings.lost === pings.sent - pings.received, JSON.stringify(pings));
+  assert.ok(pings.holes.length >= 1 && pings.lost >= 1 && pings.lost === pings.sent - pings.received, JSON.stringify(pings));
   assert.deepEqual([error, answered], [null, sent]);
-  assert.ok(longestMs >= 250, `the connection stalled for ${longestMs} ms`);
+  assert.ok(longestMs >= 900, `the connection stalled for ${longestMs} ms`);
   assert.match(monitor.text(), /198\.51\.100\.0\/24 via 192\.168\.10\.2/);
 });
 
@@ -163,7 +162,8 @@ labTest("an agent that ends is reported with its exit code and its log", async (
     backend: "vxlan",
     args: ["-v=2"],
   });
-  const flags = "--node-name=a1 --subnet-file=/run/lab/.*/a1/subnet.env .*--lease-db=.* --net-config-path=.* --backend=vxlan -v=2";
+  const flags =
+    "--node-name=a1 .*--subnet-file=/run/lab/.*/a1/subnet.env .*--lease-db=.* --net-config-path=.* --backend=vxlan -v=2";
   await assert.rejects(agent.ready(), new RegExp(`The agent on a1 ended with exit code 3.*\n.*got ${flags}`));
 });
 
