@@ -17,7 +17,8 @@ import { build } from "../../scripts/build.mjs";
 const PLUGIN = "/run/plugin";
 if (insideLab()) build(resolve(import.meta.dirname!, "cni_entry.ts"), PLUGIN);
 const SUBNET_ENV = "FLANNEL_NETWORK=10.1.0.0/16\nFLANNEL_SUBNET=10.1.17.1/24\nFLANNEL_MTU=1472\nFLANNEL_IPMASQ=true\n";
-const LIMIT_MS = 1000;
+/** For delegates that hang; all others get more than they need, however busy the machine is. */
+const SHORT_MS = 1000;
 
 /** A folder with subnet.env and a delegate. */
 class Bed implements Disposable {
@@ -35,7 +36,7 @@ class Bed implements Disposable {
     writeFileSync(join(this.dir, "bin/bridge"), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
   }
 
-  async run(command: string, input: string | object = {}) {
+  async run(command: string, input: string | object = {}, limitMs = 60_000) {
     const conf = {
       cniVersion: "1.0.0",
       name: "n",
@@ -49,7 +50,7 @@ class Bed implements Disposable {
       CNI_NETNS: "/run/netns/c1",
       CNI_IFNAME: "eth0",
       CNI_PATH: join(this.dir, "bin"),
-      CNI_TEST_LIMIT_MS: String(LIMIT_MS),
+      CNI_TEST_LIMIT_MS: String(limitMs),
       MARK: this.dir,
     };
     const began = performance.now();
@@ -99,10 +100,10 @@ const FAILURES: readonly (readonly [what: string, script: string, code: number])
 for (const [what, script, expected] of FAILURES) {
   labTest(`ADD with a delegate that ${what} gives an error object and leaves nothing`, async () => {
     using bed = new Bed(script);
-    const { code, json, took } = await bed.run("ADD");
+    const { code, json, took } = await bed.run("ADD", {}, expected === 11 ? SHORT_MS : undefined);
     assert.deepEqual([code, json.code], [1, expected], JSON.stringify(json));
     assert.equal(typeof json.msg, "string");
-    assert.ok(took < 5 * LIMIT_MS, `${took} ms`);
+    assert.ok(took < 10 * SHORT_MS, `${took} ms`);
     assert.deepEqual(bed.files(), []);
     await until("all processes have ended", () => bed.processes().length === 0, { state: () => bed.processes().join("\n") });
   });
@@ -129,9 +130,9 @@ labTest("a delegate that fails even to undo leaves what a later DEL needs, and t
   for (const script of ["exit 1", "sleep 1000"]) {
     using bed = new Bed("");
     bed.delegate(script);
-    assert.equal((await bed.run("ADD")).code, 1);
+    assert.equal((await bed.run("ADD", {}, SHORT_MS)).code, 1);
     assert.deepEqual(bed.files().sort(), ["c1", "c1:eth0"]);
-    assert.equal((await bed.run("DEL")).code, 1);
+    assert.equal((await bed.run("DEL", {}, SHORT_MS)).code, 1);
     bed.delegate(`cat >"${bed.dir}/seen"`);
     assert.equal((await bed.run("DEL")).code, 0);
     assert.equal(JSON.parse(readFileSync(join(bed.dir, "seen"), "utf8")).mtu, 1472);
@@ -150,7 +151,7 @@ labTest("a delegate gets all of a large configuration, and its large result come
     `cat >"$MARK/seen"; printf '{"cniVersion":"1.0.0","filler":"%s"}' "$(head -c 1000000 /dev/zero | tr '\\0' x)"`,
   );
   const { code, json } = await bed.run("ADD", { delegate: { filler: "x".repeat(1 << 20) } });
-  assert.deepEqual([code, json.filler.length], [0, 1_000_000]);
+  assert.deepEqual([code, json.filler?.length], [0, 1_000_000], JSON.stringify(json).slice(0, 500));
   assert.equal(JSON.parse(readFileSync(join(bed.dir, "seen"), "utf8")).filler.length, 1 << 20);
 });
 
