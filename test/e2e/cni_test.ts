@@ -169,7 +169,9 @@ labTest("100 pods are attached in parallel, each with an address of its own, and
   const { lab, node } = await oneNode("1.0.0");
   await using _ = lab;
   const ids = Array.from({ length: 100 }, (_, i) => `pod-${i}`);
-  const pods = await Promise.all(ids.map((id) => node.addPod(id)));
+  // The first pod fixes the bridge's MAC address. Where several make the bridge at once, `bridge` may answer with one that changes yet.
+  const first = await node.addPod(ids[0]!);
+  const pods = [first, ...await Promise.all(ids.slice(1).map((id) => node.addPod(id)))];
   const addresses = pods.map(({ host }) => host.address);
   assert.equal(new Set(addresses).size, 100);
   assert.equal((await node.remains()).links.length, 100);
