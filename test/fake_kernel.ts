@@ -8,7 +8,7 @@
  * @module
  */
 
-import { type Cidr, contains, type Family, familyOf, type Ip, lengthOf } from "../src/model/ip.ts";
+import { type Cidr, cidrOf, contains, type Family, familyOf, type Ip, ipOf, lengthOf, networkOf } from "../src/model/ip.ts";
 import { type Change, describe, type Item, keyOf, type Kind, KINDS, type Route } from "../src/model/item.ts";
 import type { AddressFact, Dirty, Facts, Kernel, LinkFact, Lookup, Observation, Outcome, Ownership } from "../src/model/kernel.ts";
 import { type Device, FakeTables, type Fault, type Owner } from "./fake_tables.ts";
@@ -265,7 +265,7 @@ function isOurs(item: Item, own: Ownership, used: ReadonlySet<unknown>): boolean
     case "neighbour":
       return own.links.includes(item.link);
     case "nexthop":
-      return own.nexthops.has(item.id) || own.links.includes(item.hop.link) || used.has(item.id);
+      return own.nexthops.has(item.id) || own.links.includes(item.hop.link) || used.has(item.id) || isSubnetId(item.id, own);
     case "route":
       return own.networks.some(({ network, length }) =>
         contains(network, item.dst) && (length === null ? item.dst !== network : lengthOf(item.dst) === length)
@@ -273,6 +273,14 @@ function isOurs(item: Item, own: Ownership, used: ReadonlySet<unknown>): boolean
     default:
       return item satisfies never;
   }
+}
+
+/** An IPv4 nexthop's id is the address of a subnet inside our network; an IPv6 id says nothing by itself. */
+function isSubnetId(id: number, own: Ownership): boolean {
+  const ip = ipOf(BigInt(id), 4);
+  return id >>> 28 !== 0xf && own.networks.some(({ network, length }) =>
+    contains(network, ip) && (length === null || networkOf(cidrOf(ip, length)) === ip)
+  );
 }
 
 function addressFact(link: string, ip: Ip, length: number): AddressFact {

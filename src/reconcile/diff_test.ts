@@ -56,7 +56,7 @@ test("diff() compares only the keys that it is given", () => {
   assert.deepEqual(diff(new Map(), new Map(), keys), []);
 });
 
-test("a ledger that is told of changes knows the same differences as a full comparison", () =>
+test("a ledger that is told of changes knows the same differences as a full comparison, but for filters, which stay", () =>
   withSeeds(20, (chance) => {
     const ledger = new Ledger();
     const wanted = new Map<string, Item>();
@@ -78,7 +78,8 @@ test("a ledger that is told of changes knows the same differences as a full comp
         const harmed = ledger.look(kinds, new Map([...found].filter(([, { kind }]) => kinds.has(kind))));
         assert.deepEqual(harmed, before.filter((key) => !ledger.isInPlace(key)));
       }
-      const expected = diff(wanted, found).map(({ item }) => keyOf(item)).sort();
+      const changes = diff(wanted, found).filter(({ op, item }) => op === "put" || item.kind !== "reverse-path");
+      const expected = changes.map(({ item }) => keyOf(item)).sort();
       assert.deepEqual([...ledger.differing].sort(), expected, `step ${step}`);
       assert.deepEqual(new Map(ledger.found), found);
     }

@@ -21,6 +21,7 @@ export function pauseAfter(attempts: number): number {
 export class Fights {
   readonly #repairs = new Map<string, { count: number; last: number }>();
   #total = 0;
+  #forgotAt = 0;
 
   /** All repairs so far. */
   get total(): number {
@@ -31,19 +32,24 @@ export class Fights {
   repaired(key: string, now: number): void {
     this.#total++;
     const before = this.#repairs.get(key);
-    const calm = before === undefined || now - before.last > CALM + pauseAfter(Math.max(1, before.count - PATIENCE));
+    const calm = before === undefined || now - before.last > CALM + pauseOf(before.count);
     this.#repairs.set(key, { count: calm ? 1 : before.count + 1, last: now });
-    if (this.#repairs.size > 10_000) this.#forget(now);
+    if (now - this.#forgotAt > CALM) this.#forget(now);
   }
 
   /** Until when an item may not be put back; in the past if it may. */
   pausedUntil(key: string): number {
     const repairs = this.#repairs.get(key);
-    if (repairs === undefined || repairs.count < PATIENCE) return 0;
-    return repairs.last + pauseAfter(repairs.count - PATIENCE + 1);
+    return repairs === undefined ? 0 : repairs.last + pauseOf(repairs.count);
   }
 
   #forget(now: number): void {
+    this.#forgotAt = now;
     for (const [key, { last }] of this.#repairs) if (now - last > CALM + LONGEST_PAUSE) this.#repairs.delete(key);
   }
+}
+
+/** The pause after a number of repairs. */
+function pauseOf(repairs: number): number {
+  return repairs < PATIENCE ? 0 : pauseAfter(repairs - PATIENCE + 1);
 }

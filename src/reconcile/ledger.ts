@@ -73,7 +73,10 @@ export class Ledger {
   #compare(key: string): void {
     const wanted = this.#wanted.get(key);
     const found = this.#found.get(key);
-    const agrees = wanted === found || (wanted !== undefined && found !== undefined && same(wanted, found));
+    // A filter that was made loose stays so when nobody wants it any more: others may need it by now.
+    const agrees = wanted === undefined || found === undefined
+      ? wanted === undefined && (found === undefined || found.kind === "reverse-path")
+      : same(wanted, found);
     if (agrees) this.#differing.delete(key);
     else this.#differing.add(key);
   }

@@ -176,12 +176,19 @@ export class Reconciler {
   #look(own: Ownership): readonly string[] {
     if (this.#dirty.size === 0) return [];
     const kinds = new Set(this.#dirty);
-    const { items, foreign, complete } = this.#kernel.observe(kinds, own);
+    const { items, foreign, complete } = this.#kernel.observe(kinds, kinds.has("nexthop") ? this.#withNexthops(own) : own);
     for (const key of this.#foreign.keys()) if (kinds.has(kindOf(key))) this.#foreign.delete(key);
     for (const [key, holder] of foreign) this.#foreign.set(key, holder);
     this.#complete = complete;
     if (complete) this.#dirty.clear();
     return this.#ledger.look(kinds, items);
+  }
+
+  /** A nexthop that was ours stays so until it is dropped, although its peer and its route are gone. */
+  #withNexthops(own: Ownership): Ownership {
+    const nexthops = new Set(own.nexthops);
+    for (const item of this.#ledger.found.values()) if (item.kind === "nexthop") nexthops.add(item.id);
+    return { ...own, nexthops };
   }
 
   #want({ items, version, touched }: Goal["plan"]): void {
@@ -202,8 +209,7 @@ export class Reconciler {
   }
 
   #mayDrop({ item }: Change, { dropStale }: Goal, now: number): boolean {
-    // A filter that was made loose stays so: others may need it by now.
-    if (!dropStale || !this.#complete || item.kind === "reverse-path") return false;
+    if (!dropStale || !this.#complete) return false;
     const key = keyOf(item);
     if (LINGERING.has(item.kind)) {
       if (!this.#unneeded.has(key)) this.#unneeded.set(key, now);
@@ -258,9 +264,9 @@ export class Reconciler {
   #retryAt(now: number): number | null {
     let at = this.#dirty.size > 0 ? now + LOOK_AGAIN : Infinity;
     for (const { retryAt } of this.#failures.values()) at = Math.min(at, retryAt);
-    let last = -Infinity; // what lingers goes all at once, after the last
+    let last = -Infinity; // what lingers goes all at once, after the last; if it does not go then, that is a failure
     for (const since of this.#unneeded.values()) last = Math.max(last, since);
-    if (last > -Infinity) at = Math.min(at, last + LINGER);
+    if (last + LINGER > now) at = Math.min(at, last + LINGER);
     return at === Infinity ? null : at;
   }
 }
