@@ -41,20 +41,21 @@ export async function add(call: Call, attachment: Attachment): Promise<string> {
   const conf = delegateConf(call.conf, readSubnetFile(subnetFile));
   const delegate = delegateOf(call, conf.type);
   const before = stateOf(call, attachment);
-  writeState(dataDir, attachment, canonicalJson(conf));
+  const text = canonicalJson(conf);
+  writeState(dataDir, attachment, text);
   try {
-    return await addDelegate(delegate, conf);
+    return await addDelegate(delegate, text, call.conf.cniVersion);
   } catch (error) {
     // With a state from before, an earlier ADD was not followed by DEL: its interface may be at work, and DEL would take it away.
     if (before !== null) writeState(dataDir, attachment, before);
     else if (error instanceof NotStartedError) removeState(dataDir, attachment);
-    else await undo(delegate, conf, dataDir, attachment);
+    else await undo(delegate, text, dataDir, attachment);
     throw error;
   }
 }
 
 /** Removes what a failed ADD may have left; if that fails too, the state stays for the DEL that the runtime sends. */
-async function undo(delegate: Delegate, conf: DelegateConf, dataDir: string, attachment: Attachment): Promise<void> {
+async function undo(delegate: Delegate, conf: string, dataDir: string, attachment: Attachment): Promise<void> {
   try {
     await callDelegate(delegate, "DEL", conf);
     removeState(dataDir, attachment);
@@ -73,7 +74,7 @@ export async function del(call: Call, attachment: Attachment): Promise<void> {
   if (text === null) return;
   // A file that a loss of power left empty says that there was an ADD; what ADD would do now releases the same.
   const conf = parseState(text) ?? delegateConf(call.conf, readSubnetFile(call.conf.subnetFile));
-  await callDelegate(delegateOf(call, conf.type), "DEL", conf);
+  await callDelegate(delegateOf(call, conf.type), "DEL", canonicalJson(conf));
   removeState(call.conf.dataDir, attachment);
 }
 
@@ -107,7 +108,11 @@ export async function check(call: Call, attachment: Attachment): Promise<void> {
     throw new CniError(CODE.attachmentBroken, `The state of "${attachment.containerId}" in ${dataDir} is not readable`);
   }
   checkSubnet(call, conf);
-  await callDelegate(delegateOf(call, conf.type), "CHECK", { ...conf, cniVersion, prevResult: withGateways(prevResult) });
+  await callDelegate(
+    delegateOf(call, conf.type),
+    "CHECK",
+    canonicalJson({ ...conf, cniVersion, prevResult: withGateways(prevResult) }),
+  );
 }
 
 /**

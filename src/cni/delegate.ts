@@ -9,7 +9,6 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { quote } from "../config/errors.ts";
-import { canonicalJson, type DelegateConf } from "./delegate_conf.ts";
 import type { CniIo, Outcome } from "./io.ts";
 import { isObject, type JsonObject } from "./netconf.ts";
 import { type CniCommand, CniError, CODE } from "./protocol.ts";
@@ -53,11 +52,12 @@ export function findPlugin(type: string, path: readonly string[]): string {
 /**
  * Calls a delegate.
  *
+ * @param conf What it reads on standard input.
  * @returns What it printed.
  * @throws {CniError} With the delegate's own error object if it gave one, else with what happened.
  */
-export async function callDelegate(delegate: Delegate, command: CniCommand, conf: JsonObject): Promise<string> {
-  const outcome = await run(delegate, command, canonicalJson(conf));
+export async function callDelegate(delegate: Delegate, command: CniCommand, conf: string): Promise<string> {
+  const outcome = await run(delegate, command, conf);
   if (outcome.stderr !== "") delegate.io.stderr(outcome.stderr);
   const name = quote(delegate.file);
   if (outcome.exceeded === "time") {
@@ -83,17 +83,18 @@ export async function callDelegate(delegate: Delegate, command: CniCommand, conf
 /**
  * Calls a delegate's ADD.
  *
- * @returns Its result, with the configuration's version if it names none.
+ * @param cniVersion The version of a result that names none; empty stands for 0.1.0.
+ * @returns Its result.
  * @throws {CniError} As {@linkcode callDelegate}, and if what it printed is no result.
  */
-export async function addDelegate(delegate: Delegate, conf: DelegateConf): Promise<string> {
+export async function addDelegate(delegate: Delegate, conf: string, cniVersion: string): Promise<string> {
   const text = await callDelegate(delegate, "ADD", conf);
   const result = tryObject(text);
   if (result === null) {
     throw new CniError(CODE.decoding, `ADD: ${quote(delegate.file)} succeeded but printed no result`, `it said ${quote(text)}`);
   }
   if (typeof result.cniVersion === "string" && result.cniVersion !== "") return text.trim();
-  return JSON.stringify({ ...result, cniVersion: conf.cniVersion ?? "0.1.0" });
+  return JSON.stringify({ ...result, cniVersion: cniVersion || "0.1.0" });
 }
 
 /** Runs the executable; a second try if it is just being written, as when its package is upgraded. */

@@ -6,7 +6,7 @@
 
 import { type Call, delegateOf, parseState } from "./attachment.ts";
 import { callDelegate } from "./delegate.ts";
-import { type DelegateConf, delegateConf } from "./delegate_conf.ts";
+import { canonicalJson, type DelegateConf, delegateConf } from "./delegate_conf.ts";
 import type { NetConf } from "./netconf.ts";
 import { type Attachment, CniError, CODE } from "./protocol.ts";
 import { type Known, listState, removeState } from "./state.ts";
@@ -55,7 +55,7 @@ async function detach(call: Call, { containerId, ifname, stored }: Stored): Prom
   const attachment = { containerId, ifname: ifname ?? USUAL_INTERFACE };
   const env = { ...call.io.env, CNI_CONTAINERID: containerId, CNI_IFNAME: attachment.ifname, CNI_NETNS: "" };
   const delegate = delegateOf({ ...call, io: { ...call.io, env } }, stored.type);
-  await callDelegate(delegate, "DEL", stored);
+  await callDelegate(delegate, "DEL", canonicalJson(stored));
   removeState(call.conf.dataDir, attachment);
 }
 
@@ -64,7 +64,7 @@ async function forwardGarbageCollection(call: Call, valid: readonly Attachment[]
   const conf = delegateConf(call.conf, readSubnetFile(call.conf.subnetFile));
   const attachments = valid.map(({ containerId, ifname }) => ({ containerID: containerId, ifname }));
   try {
-    await callDelegate(delegateOf(call, conf.type), "GC", { ...conf, "cni.dev/valid-attachments": attachments });
+    await callDelegate(delegateOf(call, conf.type), "GC", canonicalJson({ ...conf, "cni.dev/valid-attachments": attachments }));
   } catch (error) {
     if (!isTooOld(error)) throw error;
   }
@@ -92,7 +92,7 @@ async function noting(errors: string[], action: () => Promise<void>): Promise<vo
 export async function status(call: Call): Promise<void> {
   try {
     const conf = delegateConf(call.conf, readSubnetFile(call.conf.subnetFile));
-    await callDelegate(delegateOf(call, conf.type), "STATUS", conf);
+    await callDelegate(delegateOf(call, conf.type), "STATUS", canonicalJson(conf));
   } catch (error) {
     if (!(error instanceof CniError) || error.code === CODE.unavailable || error.code === CODE.limitedConnectivity) throw error;
     const reason = isTooOld(error) ? `the delegate does not speak CNI ${call.conf.cniVersion} (${error.message})` : error.message;
