@@ -87,7 +87,7 @@ labTest("what belongs to others is never touched, and what is in our way is name
   const foreign = await foreignOf(a1);
   const far = subnetOf(b1);
   // Somebody else takes the place of a route of ours.
-  await node.ip(`route del ${far}`, `route add ${far} via 172.31.0.2 proto static`);
+  await node.ip(`route replace ${far} via 172.31.0.2 proto static`);
   const peer = await a1.agent.until("names the foreign route", async () => {
     return (await a1.agent.peers()).find(({ subnet, state }) => subnet === far && state === "failed");
   }, SOON);
