@@ -278,9 +278,8 @@ function isOurs(item: Item, own: Ownership, used: ReadonlySet<unknown>): boolean
 /** An IPv4 nexthop's id is the address of a subnet inside our network; an IPv6 id says nothing by itself. */
 function isSubnetId(id: number, own: Ownership): boolean {
   const ip = ipOf(BigInt(id), 4);
-  return id >>> 28 !== 0xf && own.networks.some(({ network, length }) =>
-    contains(network, ip) && (length === null || networkOf(cidrOf(ip, length)) === ip)
-  );
+  return id >>> 28 !== 0xf &&
+    own.networks.some(({ network, length }) => contains(network, ip) && (length === null || networkOf(cidrOf(ip, length)) === ip));
 }
 
 function addressFact(link: string, ip: Ip, length: number): AddressFact {
