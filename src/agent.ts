@@ -15,15 +15,16 @@
 
 import { Aim } from "./agent/aim.ts";
 import { Alarm } from "./agent/alarm.ts";
+import { Configuration } from "./agent/configuration.ts";
 import { dryRun } from "./agent/dry_run.ts";
 import { EnvFile } from "./agent/env_file.ts";
 import { Macs, podMtu, published } from "./agent/node.ts";
-import { OwnLease } from "./agent/own_lease.ts";
-import { endless, Patience } from "./agent/patience.ts";
+import { fits, OwnLease } from "./agent/own_lease.ts";
+import { endless, persist } from "./agent/patience.ts";
 import type { AgentOptions } from "./agent/options.ts";
 import { Records } from "./agent/records.ts";
 import { kernelStanding, type Standing } from "./agent/report.ts";
-import { type Setup, setupOf, StartError } from "./agent/setup.ts";
+import { type Setup, StartError } from "./agent/setup.ts";
 import { reportOf } from "./agent/status.ts";
 import { Surroundings } from "./agent/surroundings.ts";
 import { TrafficAim } from "./agent/traffic.ts";
@@ -54,6 +55,7 @@ export class Agent {
   readonly #o: AgentOptions;
   readonly #alarm: Alarm;
   readonly #surroundings: Surroundings;
+  readonly #configuration: Configuration;
   readonly #envFile: EnvFile;
   readonly #records = new Records();
   readonly #macs: Macs;
@@ -63,19 +65,22 @@ export class Agent {
   #ownLease: OwnLease;
   #former: Ownership["networks"] = [];
   #formerRanges: readonly PodRange[] = [];
-  #setup: Setup | null = null;
   #factsReadAt = -Infinity;
   #factsDirty = true;
   #lastSync: number | null = null;
-  #configProblem: string | null = "the network configuration has not been read yet";
   #kernelProblem: string | null = null;
   #fatal: StartError | null = null;
+  #stage: "looking" | "holding" | "following" = "looking";
 
   constructor(options: AgentOptions) {
     const { kernel, settings, subnetFile, clock, chance, log } = options;
     this.#o = options;
     this.#alarm = new Alarm(clock);
     this.#surroundings = new Surroundings(kernel, settings);
+    this.#configuration = new Configuration(options, () => {
+      this.#factsDirty = true;
+      this.#alarm.poke();
+    });
     this.#envFile = new EnvFile(subnetFile, settings.subnetFile, log);
     this.#traffic = new TrafficAim(options);
     this.#macs = new Macs(() => chance.mac());
@@ -96,10 +101,11 @@ export class Agent {
     const ended = new AbortController();
     const all = AbortSignal.any([signal, ended.signal]);
     all.addEventListener("abort", () => this.#alarm.poke());
-    const tasks = [this.#followConfig(all)];
+    const tasks = [this.#configuration.follow(all)];
     try {
       await this.#loop(all, tasks);
-      if (this.#fatal !== null) throw this.#fatal;
+      const fatal = this.#stopsFor();
+      if (fatal !== null) throw fatal;
     } finally {
       ended.abort();
       this.#alarm.clear();
@@ -116,7 +122,7 @@ export class Agent {
   report(): Report {
     const { version, node, store, storeNote, clock } = this.#o;
     const { external, problem } = this.#surroundings;
-    const setup = this.#setup;
+    const { setup } = this.#configuration;
     const input = setup === null ? null : this.#aim.input(setup);
     return reportOf({
       version,
@@ -135,9 +141,10 @@ export class Agent {
       lastSync: this.#lastSync,
       fullList: this.#records.full,
       problems: {
-        config: this.#configProblem,
+        config: this.#configuration.problem,
         external: problem,
         lease: this.#ownLease.problem,
+        lost: this.#ownLease.lost,
         subnetEnv: this.#envFile.problem,
         traffic: this.#traffic.problem,
         kernel: this.#kernelProblem,
@@ -151,11 +158,6 @@ export class Agent {
     return new OwnLease({ store, clock, log, chance, renewMargin, changed: () => this.#alarm.poke() }, previous);
   }
 
-  #newSetup(text: string): Setup {
-    const { settings, backends, store, log } = this.#o;
-    return setupOf(text, { settings, backends, storeKind: store.kind, log });
-  }
-
   async #readFormer(): Promise<void> {
     const { subnets, networks } = await this.#envFile.read();
     this.#former = networks;
@@ -166,59 +168,52 @@ export class Agent {
     this.#ownLease = this.#newOwnLease(subnets);
   }
 
-  async #followConfig(signal: AbortSignal): Promise<void> {
-    const { store, clock, chance } = this.#o;
-    // What ends the agent is told by whoever runs it.
-    const log: AgentOptions["log"] = (level, message) => this.#fatal === null && this.#o.log(level, message);
-    // A file that is wrong from the start stays wrong; in etcd it may be mended.
-    const note = (problem: string) => {
-      this.#configProblem = problem;
-      if (this.#setup !== null || store.kind === "etcd") return;
-      this.#fatal = new StartError(problem);
-      this.#alarm.poke();
-    };
-    for await (const text of endless(() => store.networkConfig(signal), { clock, chance, log, note }, signal)) {
-      try {
-        this.#setup = this.#newSetup(text);
-        this.#configProblem = null;
-        this.#factsDirty = true;
-      } catch (error) {
-        const { message } = error as Error;
-        note(message);
-        log("error", message);
-      }
-      this.#alarm.poke();
-    }
-  }
-
   /** One cycle after another, each when something asks for it. */
   async #loop(signal: AbortSignal, tasks: Promise<void>[]): Promise<void> {
-    for (let holding = false;;) {
+    while (true) {
       await this.#alarm.next();
-      if (signal.aborted || this.#fatal !== null) return;
+      if (signal.aborted || this.#stopsFor() !== null) return;
       try {
         await this.#cycle();
       } catch (error) {
-        this.#kernelProblem = (error as Error).message;
-        this.#o.log("error", this.#kernelProblem);
+        const { message } = error as Error;
+        if (message !== this.#kernelProblem) this.#o.log("error", message);
+        this.#kernelProblem = message;
         this.#alarm.set("retry", RETRY);
       }
-      if (this.#fatal !== null) return;
-      if (holding || this.#setup === null || this.#surroundings.external === null) continue;
-      const before = await this.#previousLease(this.#setup, signal);
-      this.#macs.know(this.#surroundings.facts, before);
-      this.#publish(this.#setup);
-      tasks.push(this.#ownLease.run(signal), this.#followLeases(signal));
-      holding = true;
+      if (this.#stopsFor() !== null) return;
+      await this.#goOn(signal, tasks);
     }
   }
 
+  /** Begins what the next step needs: to hold a lease, once it is known what to publish, and then to follow those of others. */
+  async #goOn(signal: AbortSignal, tasks: Promise<void>[]): Promise<void> {
+    const { setup } = this.#configuration;
+    const { external, facts } = this.#surroundings;
+    if (setup === null || external === null) return;
+    if (this.#stage === "looking") {
+      const { store } = this.#o;
+      const publicIps = this.#surroundings.publicIps(setup.network);
+      this.#macs.know(facts, await persist(() => store.previousLease(publicIps, signal), this.#o, signal));
+      this.#stage = "holding";
+      this.#publish(setup);
+      tasks.push(this.#ownLease.run(signal));
+    } else if (this.#stage === "holding" && this.#ownLease.lease !== null) { // every list of leases has our own now
+      this.#stage = "following";
+      tasks.push(this.#followLeases(signal));
+    }
+  }
+
+  #stopsFor(): StartError | null {
+    return this.#configuration.fatal ?? this.#fatal;
+  }
+
   async #cycle(): Promise<void> {
-    const setup = this.#setup;
+    const { setup } = this.#configuration;
     if (setup === null) return;
     if (this.#factsDirty) this.#look(setup);
     const lease = this.#ownLease.lease;
-    if (this.#surroundings.external === null || lease === null) return;
+    if (this.#surroundings.external === null || lease === null || !fits(lease, setup)) return;
     await this.#reconcile(setup, lease);
     this.#traffic.keep(this.#aim.sides, setup.network.nftables, this.#formerRanges);
     await this.#writeSubnetEnv(setup);
@@ -232,7 +227,7 @@ export class Agent {
     const { facts, external, problem } = this.#surroundings;
     this.#macs.know(facts, null);
     if (external === null) this.#fatal = new StartError(problem!);
-    else if (this.#ownLease.lease !== null) this.#publish(setup);
+    else if (this.#stage !== "looking") this.#publish(setup);
   }
 
   #publish(setup: Setup): void {
@@ -244,7 +239,7 @@ export class Agent {
   async #reconcile(setup: Setup, lease: Lease): Promise<void> {
     const { clock, log } = this.#o;
     const now = clock.now();
-    const { goal, settlesAt } = this.#aim.take(setup, lease, this.#former, now);
+    const { goal, settlesAt } = this.#aim.take(setup, lease, [...this.#former, ...this.#configuration.former], now);
     if (settlesAt !== null) this.#alarm.set("ways", settlesAt - now);
     const { changed, failed, retryAt } = await this.#reconciler.reconcile(goal, now);
     this.#kernelProblem = null;
@@ -272,18 +267,6 @@ export class Agent {
       ipMasq: this.#o.settings.ipMasq,
     });
     if (!written) this.#alarm.set("subnet.env", RETRY_FILE);
-  }
-
-  async #previousLease({ network }: Setup, signal: AbortSignal): Promise<Lease | null> {
-    const patience = new Patience(this.#o, signal);
-    while (!signal.aborted) {
-      try {
-        return await this.#o.store.previousLease(this.#surroundings.publicIps(network), signal);
-      } catch (error) {
-        await patience.bear(error);
-      }
-    }
-    return null;
   }
 
   async #followLeases(signal: AbortSignal): Promise<void> {

@@ -9,6 +9,7 @@ import { contains, type Family, familyOf, type Ip, type Mac } from "../model/ip.
 import type { Endpoint, Lease, Network } from "../model/lease.ts";
 import { endpointOf } from "../model/lease.ts";
 import type { Facts, Ownership } from "../model/kernel.ts";
+import { rangesOf } from "./configuration.ts";
 import type { External } from "./external.ts";
 import type { Way } from "./ways.ts";
 
@@ -116,10 +117,7 @@ export function ownershipOf(
   nexthops: ReadonlySet<number>,
   former: Ownership["networks"],
 ): Ownership {
-  const networks = [
-    ...network.ranges.map((range) => ({ network: range.network, length: range.allocation?.length ?? null })),
-    ...former,
-  ];
+  const networks = [...rangesOf(network), ...former];
   const left = facts.addresses.filter(({ link, ip }) =>
     VXLAN_DEVICE.test(link) && networks.some(({ network }) => contains(network, ip))
   );

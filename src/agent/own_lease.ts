@@ -45,6 +45,11 @@ export class OwnLease {
     return this.#lease;
   }
 
+  /** Why the lease is not this node's any more, while there is no other yet; `null` if it is. */
+  get lost(): string | null {
+    return this.#lost;
+  }
+
   /** What went wrong last; `null` if nothing did. */
   get problem(): string | null {
     return this.#problem;
@@ -129,7 +134,7 @@ export class OwnLease {
 }
 
 /** Whether a lease can be kept with what is wanted now: its subnets are still inside the ranges of the network. */
-function fits(lease: Lease, { network }: LeaseRequest): boolean {
+export function fits(lease: Lease, { network }: Pick<LeaseRequest, "network">): boolean {
   return lease.endpoints.length === network.ranges.length &&
     network.ranges.every(({ network, allocation }) =>
       lease.endpoints.some(({ subnet }) =>

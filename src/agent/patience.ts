@@ -46,6 +46,19 @@ export class Patience {
   }
 }
 
+/** Asks again and again until there is an answer; `null` if the signal ended it. */
+export async function persist<T>(ask: () => Promise<T>, options: PatienceOptions, signal: AbortSignal): Promise<T | null> {
+  const patience = new Patience(options, signal);
+  while (!signal.aborted) {
+    try {
+      return await ask();
+    } catch (error) {
+      await patience.bear(error);
+    }
+  }
+  return null;
+}
+
 /** Waits for some milliseconds, or until the signal ends it. */
 export function rest(clock: Clock, milliseconds: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

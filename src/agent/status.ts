@@ -14,6 +14,7 @@ import type { External } from "./external.ts";
 import { kernelStanding, reportPeers, type Standing } from "./report.ts";
 import type { Setup } from "./setup.ts";
 
+const EXPIRED = "the lease has expired and could not be renewed";
 /** Problems with single items that are named at the most. */
 const NAMED = 10;
 
@@ -40,7 +41,10 @@ export interface State {
   readonly problems: {
     readonly config: string | null;
     readonly external: string | null;
+    /** Why the lease could not be renewed, or a new one taken. */
     readonly lease: string | null;
+    /** Why the lease is not this node's any more. */
+    readonly lost: string | null;
     readonly subnetEnv: string | null;
     readonly traffic: string | null;
     readonly kernel: string | null;
@@ -103,7 +107,7 @@ function conditionsOf({ lease, now, problems, lastSync, fullList }: State, missi
     ? "the kernel has not been in sync yet"
     : null;
   return {
-    lease: lease === null ? none : expired ? "the lease has expired and could not be renewed" : null,
+    lease: lease === null ? none : problems.lost !== null ? `the lease is lost: ${problems.lost}` : expired ? EXPIRED : null,
     subnetEnv: problems.subnetEnv,
     traffic: problems.traffic,
     kernel: problems.kernel ?? outOfSync,
