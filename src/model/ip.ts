@@ -231,23 +231,31 @@ export function compareSpans(a: Span, b: Span): number {
  */
 export function unusableAsPeer(ip: Ip): string | null {
   const bytes = ipBytes(ip);
-  const found = SPECIAL.find(([prefix, length]) => prefix.length === bytes.length && samePrefix(prefix, bytes, length));
+  const found = special().find(([prefix, length]) => prefix.length === bytes.length && samePrefix(prefix, bytes, length));
   return found === undefined ? null : `is ${found[2]}`;
 }
 
-const SPECIAL = ([
-  ["0.0.0.0/8", "an unspecified address"],
-  ["127.0.0.0/8", "a loopback address"],
-  ["224.0.0.0/4", "a multicast address"],
-  ["240.0.0.0/4", "a reserved or broadcast address"],
-  ["::/127", "an unspecified or loopback address"],
-  ["::ffff:0:0/96", "an IPv4-mapped address"],
-  ["fe80::/10", "a link-local address"],
-  ["ff00::/8", "a multicast address"],
-] as const).map(([text, what]) => {
-  const cidr = parseCidr(text);
-  return [ipBytes(networkOf(cidr)), lengthOf(cidr), what] as const;
-});
+/** Makes a table at its first use: the CNI plugin loads this file for every pod, and needs neither table. */
+function later<T>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => made ??= make();
+}
+
+const special = later(() =>
+  ([
+    ["0.0.0.0/8", "an unspecified address"],
+    ["127.0.0.0/8", "a loopback address"],
+    ["224.0.0.0/4", "a multicast address"],
+    ["240.0.0.0/4", "a reserved or broadcast address"],
+    ["::/127", "an unspecified or loopback address"],
+    ["::ffff:0:0/96", "an IPv4-mapped address"],
+    ["fe80::/10", "a link-local address"],
+    ["ff00::/8", "a multicast address"],
+  ] as const).map(([text, what]) => {
+    const cidr = parseCidr(text);
+    return [ipBytes(networkOf(cidr)), lengthOf(cidr), what] as const;
+  })
+);
 
 /** An address as bytes in network order (4 or 16 of them), in a new array. */
 export function ipBytes(ip: Ip): Uint8Array {
@@ -286,11 +294,12 @@ export function linkLocalOf(mac: Mac): Ip {
 
 function sortable(bytes: Uint8Array): string {
   let text = bytes.length === 4 ? "4" : "6";
-  for (const byte of bytes) text += HEX[byte];
+  const pairs = hex();
+  for (const byte of bytes) text += pairs[byte];
   return text;
 }
 
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+const hex = later(() => Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0")));
 
 function samePrefix(a: Uint8Array, b: Uint8Array, length: number): boolean {
   const whole = length >> 3;
