@@ -241,6 +241,15 @@ for (
   });
 }
 
+test("a server that tells nobody its version is asked for pages", async () => {
+  await using it = await followed({
+    minor: "35",
+    intercept: ({ path }, response) => path === "/version" && (response.writeHead(403).end(), true),
+  });
+  await it.leases.until("a snapshot", ({ events }) => events.length > 0);
+  assert.deepEqual([it.subnets(), it.server.lists, it.store.health().lastError], [BOTH, ["whole"], null]);
+});
+
 test("a streamed list that breaks off is read in pages the next time, and nothing of it was told", async () => {
   await using it = await followed({
     minor: "35",

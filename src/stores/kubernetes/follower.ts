@@ -2,14 +2,14 @@
  * Keeps a table of nodes in step with an API server: a complete list, then a watch, and again after every gap.
  *
  * ```
- *            ┌── whole nodes: at the start, and when the server's state is older than ours
- *   no version                                             ┌───────── ended by the server, or failed ────────┐
- *            └── metadata: after 410, or a long silence ──► version ──► watch of metadata, with probes ──────┘
+ *   start, or an older state ──► list of whole nodes ──┐
+ *                                                      ├──► watch of metadata ──► ended or failed: watch again
+ *   410, or a long silence ────► list of metadata ─────┘
  * ```
  *
  * A list is streamed where the server can do that, else read in pages. Afterwards only metadata is watched: a heartbeat of a node of
- * 20 KB is 1 KB instead of 13, and costs the server the same (bench/kubernetes.ts). Never ends but by its signal. Source: Kubernetes API concepts ("Efficient detection of changes",
- * "Streaming lists"), flannel.md 4.4.
+ * 20 KB is 1 KB instead of 13, and costs the server the same (bench/kubernetes.ts). Never ends but by its signal. Source: Kubernetes
+ * API concepts ("Efficient detection of changes", "Streaming lists"), flannel.md 4.4.
  *
  * @module
  */

@@ -102,10 +102,15 @@ export class NodeApi {
     }
   }
 
-  /** Whether the server can stream the first list of a watch, by its version. */
+  /** Whether the server can stream the first list of a watch, by its version; one that does not tell its version is taken for an old one. */
   async streamsLists(signal: AbortSignal): Promise<boolean> {
-    const { major, minor } = await this.#json("/version", signal) as { major?: unknown; minor?: unknown };
-    return Number.parseInt(String(major)) > 1 || Number.parseInt(String(minor)) >= STREAMS_SINCE;
+    try {
+      const { major, minor } = await this.#json("/version", signal) as { major?: unknown; minor?: unknown };
+      return Number.parseInt(String(major)) > 1 || Number.parseInt(String(minor)) >= STREAMS_SINCE;
+    } catch (error) {
+      if (error instanceof ApiError && (error.status === 403 || error.status === 404)) return false;
+      throw error;
+    }
   }
 
   /** Resolves if the server answers at all, whatever it says. */
