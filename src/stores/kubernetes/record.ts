@@ -7,6 +7,7 @@
  * @module
  */
 
+import { quote } from "../../config/errors.ts";
 import { type Cidr, type Family, familyOf, type Ip, parseCidr, tryParseIp } from "../../model/ip.ts";
 import type { Endpoint, LeaseRecord } from "../../model/lease.ts";
 import type { Annotation, Annotations } from "./annotations.ts";
@@ -96,9 +97,4 @@ function bounded(annotations: Annotations, name: Annotation): string {
 function nothingIn(subnets: ReadonlyMap<Family, Cidr>): string {
   if (subnets.size === 0) return "no podCIDR is assigned to it yet";
   return `it has podCIDR ${[...subnets.values()].join(" and ")} but no public address of that family`;
-}
-
-/** A foreign text for a message: with its ends visible, and short. */
-function quote(text: string): string {
-  return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
 }
