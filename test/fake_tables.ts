@@ -7,7 +7,7 @@
  * @module
  */
 
-import { type Cidr, cidrOf, contains, familyOf, type Ip, lengthOf } from "../src/model/ip.ts";
+import { type Cidr, cidrOf, contains, familyOf, hostOf, type Ip, lengthOf, type Span, spanOf } from "../src/model/ip.ts";
 import { type Change, type Hop, type Item, keyOf, type Link, type Route } from "../src/model/item.ts";
 
 /** Who made an entry. */
@@ -150,15 +150,19 @@ export class FakeTables {
 
   /** The device that leads to an outer address. */
   leadsTo(ip: Ip): string | null {
+    const onLink = this.onLink(ip, []);
+    if (onLink !== null) return onLink;
     const routes = [...this.otherRoutes].filter(([prefix]) => contains(prefix, ip));
-    return this.onLink(ip, []) ?? routes.sort(([a], [b]) => lengthOf(b) - lengthOf(a))[0]?.[1].link ?? null;
+    return routes.sort(([a], [b]) => lengthOf(b) - lengthOf(a))[0]?.[1].link ?? null;
   }
 
   /** The device on whose segment an address is: by an address with its prefix, or by a route of somebody else's. */
   onLink(ip: Ip, own: readonly string[]): string | null {
     let [best, length] = [null as string | null, -1];
+    const { first } = span(hostOf(ip));
     const offer = (link: string | null, prefix: Cidr) => {
-      if (lengthOf(prefix) > length && contains(prefix, ip)) [best, length] = [link, lengthOf(prefix)];
+      if (first < span(prefix).first || first > span(prefix).last || lengthOf(prefix) <= length) return;
+      [best, length] = [link, lengthOf(prefix)];
     };
     for (const { name, up, addresses } of this.devices.values()) {
       for (const [address, length] of up ? addresses : []) {
@@ -192,6 +196,15 @@ export class FakeTables {
   #dropRoutes(gone: (route: Route) => boolean): void {
     for (const [key, { item }] of [...this.entries]) if (item.kind === "route" && gone(item)) this.entries.delete(key);
   }
+}
+
+const spans = new Map<Cidr, Span>();
+
+/** Prefixes are compared very often here. */
+function span(cidr: Cidr): Span {
+  let known = spans.get(cidr);
+  if (known === undefined) spans.set(cidr, known = spanOf(cidr));
+  return known;
 }
 
 /** What Linux can not change on a vxlan device while it exists. */

@@ -5,11 +5,11 @@
  */
 
 import type { NodeSide } from "../model/backend.ts";
-import type { Cidr } from "../model/ip.ts";
 import type { Item } from "../model/item.ts";
 import type { Kernel, Ownership } from "../model/kernel.ts";
 import type { Lease } from "../model/lease.ts";
 import { Folder, type Rejected } from "../reconcile/fold.ts";
+import { numbersOf } from "../reconcile/nexthops.ts";
 import { type Plan, Planner } from "../reconcile/plan.ts";
 import type { Goal, Reconciler } from "../reconcile/reconciler.ts";
 import { type Macs, type NodeInput, ownershipOf, sidesOf } from "./node.ts";
@@ -33,8 +33,6 @@ export class Aim {
   readonly #planner = new Planner();
   #sides: readonly NodeSide[] = [];
   #sidesKey = "";
-  #ids: ReadonlyMap<Cidr, number> | null = null;
-  #nexthops: ReadonlySet<number> = new Set();
   #plan: Plan = { items: new Map(), peers: [], waiting: [], version: 0, touched: null };
   #rejected: readonly Rejected[] = [];
   #own: Ownership = { links: [], networks: [], nexthops: new Set(), reversePath: [] };
@@ -92,19 +90,12 @@ export class Aim {
     const settlesAt = surroundings.settle(peers, devices, now);
     const input = this.input(setup)!;
     this.#makeSides(input, lease);
-    this.#own = ownershipOf(input, surroundings.facts, this.#nexthopsOf(peers), former);
+    this.#own = ownershipOf(input, surroundings.facts, numbersOf(this.#planner.nexthopsOf(peers)), former);
     reconciler.observe(this.#own);
     const { foreign } = reconciler;
     const { ways } = surroundings;
     this.#plan = this.#planner.plan({ backend, options, sides: this.#sides, peers, nexthopObjects, foreign, ways });
     return { goal: { plan: this.#plan, own: this.#own, dropStale: records.full }, settlesAt };
-  }
-
-  #nexthopsOf(peers: readonly Lease[]): ReadonlySet<number> {
-    const ids = this.#planner.nexthopsOf(peers);
-    if (ids !== this.#ids) this.#nexthops = new Set(ids.values());
-    this.#ids = ids;
-    return this.#nexthops;
   }
 
   /** Sides are made anew only when something in them has changed, since plans are remembered by them. */

@@ -61,6 +61,7 @@ export async function persist<T>(ask: () => Promise<T>, options: PatienceOptions
 
 /** Waits for some milliseconds, or until the signal ends it. */
 export function rest(clock: Clock, milliseconds: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
   return new Promise((resolve) => {
     const done = () => {
       cancel();

@@ -51,6 +51,25 @@ export class NexthopIds {
   }
 }
 
+const numbers = new WeakMap<ReadonlyMap<Cidr, number>, ReadonlySet<number>>();
+
+/** The ids alone; the very same set for the same map. */
+export function numbersOf(ids: ReadonlyMap<Cidr, number>): ReadonlySet<number> {
+  let set = numbers.get(ids);
+  if (set === undefined) numbers.set(ids, set = new Set(ids.values()));
+  return set;
+}
+
+/** Who else has one of the ids, by id, of all the keys that others hold in the kernel. */
+export function holdersOf(ids: ReadonlyMap<Cidr, number>, foreign: ReadonlyMap<string, string>): ReadonlyMap<number, string> {
+  const holders = new Map<number, string>();
+  for (const [key, holder] of foreign) {
+    const id = Number(/^nexthop (\d+)$/.exec(key)?.[1]);
+    if (numbersOf(ids).has(id)) holders.set(id, holder);
+  }
+  return holders;
+}
+
 function wish(subnet: Cidr): number {
   return familyOf(subnet) === 4 ? Number(ipNumber(networkOf(subnet))) : hash(subnet);
 }

@@ -12,7 +12,7 @@ import { type Cidr, familyOf, type Ip } from "../model/ip.ts";
 import { type Item, keyOf } from "../model/item.ts";
 import type { Endpoint, Lease } from "../model/lease.ts";
 import { difference } from "./lists.ts";
-import { NexthopIds, throughNexthop } from "./nexthops.ts";
+import { holdersOf, NexthopIds, throughNexthop } from "./nexthops.ts";
 
 /** The plan of one peer in one family. */
 export interface PlannedSide {
@@ -83,21 +83,19 @@ interface Known {
 
 /** Plans, remembering what each peer's plan was made of. */
 export class Planner {
-  readonly #nexthops = new NexthopIds();
+  readonly #numbering = new NexthopIds();
   /** The peers whose nexthops have these ids. */
   #named: readonly Lease[] = [];
   #ids: ReadonlyMap<Cidr, number> = new Map();
   readonly #items = new Map<string, Item>();
   /** The subnets for which items of peers are planned, by key. */
   readonly #owners = new Map<string, Cidr>();
-  #last: Omit<PlanInput, "peers"> & { readonly ids: Ids } | null = null;
+  #last: Pick<PlanInput, "backend" | "options" | "sides" | "ways"> & { readonly nexthops: Nexthops } | null = null;
   /** In the order of the peers. */
   #known: readonly Known[] = [];
   #peers: readonly PlannedPeer[] = [];
   #waiting: readonly Cidr[] = [];
   #version = 0;
-  /** Some nexthops are not ours, so routes go without them. */
-  #evades = false;
   /** Peers need each other's items: then all are looked at together. */
   #clashes = true;
 
@@ -108,21 +106,20 @@ export class Planner {
     this.#named = peers;
     const [before, now] = [subnetsOf(gone), subnetsOf(fresh)];
     if (before.length === now.length && before.every((subnet, i) => subnet === now[i])) return this.#ids;
-    return this.#ids = this.#nexthops.of(subnetsOf(peers));
+    return this.#ids = this.#numbering.of(subnetsOf(peers));
   }
 
   /** Everything that should be in the kernel. */
   plan(input: PlanInput): Plan {
-    const { backend, options, sides, ways, foreign } = input;
-    const ids = input.nexthopObjects ? this.nexthopsOf(input.peers) : null;
+    const { backend, options, sides, ways } = input;
+    const nexthops = this.#nexthopsFor(input);
     const last = this.#last;
     const anew = backend !== last?.backend || options !== last.options || sides !== last.sides;
-    const unasked = ways !== undefined && ways === last?.ways && ids === last.ids && foreign.size === 0 && !this.#evades;
-    const now = this.#recall(input, ids, anew ? [] : this.#known, !unasked);
+    const unasked = ways !== undefined && ways === last?.ways && same(nexthops, last.nexthops);
+    const now = this.#recall(input, nexthops, anew ? [] : this.#known, !unasked);
     const { gone, fresh } = difference(this.#known, now);
-    this.#last = { ...input, ids };
+    this.#last = { backend, options, sides, ways, nexthops };
     this.#known = now;
-    this.#evades = foreign.size > 0;
     const touched = anew || this.#clashes ? null : this.#replace(gone, fresh);
     if (touched === null) this.#settleAll(input, now);
     if (touched === null || gone.size > 0 || fresh.length > 0) this.#peers = now.map(({ planned }) => planned);
@@ -130,8 +127,14 @@ export class Planner {
     return { items: this.#items, peers: this.#peers, waiting: this.#waiting, version: ++this.#version, touched };
   }
 
+  #nexthopsFor({ peers, nexthopObjects, foreign }: PlanInput): Nexthops {
+    if (!nexthopObjects) return null;
+    const ids = this.nexthopsOf(peers);
+    return { ids, holders: holdersOf(ids, foreign) };
+  }
+
   /** What is known of each peer, with those anew of which something has changed; unless `ask`, that can only be the lease. */
-  #recall(input: PlanInput, ids: Ids, before: readonly Known[], ask: boolean): readonly Known[] {
+  #recall(input: PlanInput, nexthops: Nexthops, before: readonly Known[], ask: boolean): readonly Known[] {
     let byLease: ReadonlyMap<Lease, Known> | null = null;
     const now: Known[] = [];
     for (const lease of input.peers) {
@@ -140,7 +143,7 @@ export class Planner {
         byLease ??= new Map(before.map((known) => [known.lease, known]));
         known = byLease.get(lease);
       }
-      now.push(known === undefined || (ask && !isCurrent(known, input, ids)) ? knownOf(lease, input, ids) : known);
+      now.push(known === undefined || (ask && !isCurrent(known, nexthops)) ? knownOf(lease, input, nexthops) : known);
     }
     return now;
   }
@@ -214,30 +217,34 @@ function waitingOf(peers: readonly PlannedPeer[]): readonly Cidr[] {
   return waiting;
 }
 
-type Ids = ReadonlyMap<Cidr, number> | null;
+/** The ids of the peers' nexthops, and who else holds some of them, by id; `null` where there are no nexthop objects. */
+type Nexthops = { readonly ids: ReadonlyMap<Cidr, number>; readonly holders: ReadonlyMap<number, string> } | null;
+
+/** Whether nothing can have changed: as a rule nobody else holds one. */
+function same(a: Nexthops, b: Nexthops): boolean {
+  return a === null ? b === null : a.ids === b?.ids && a.holders.size === 0 && b.holders.size === 0;
+}
 
 /** Whether nothing has changed in what a peer's drafts were made of. */
-function isCurrent({ drafts }: Known, input: PlanInput, ids: Ids): boolean {
+function isCurrent({ drafts }: Known, nexthops: Nexthops): boolean {
   for (const { node, side: { subnet, publicIp }, onLink, nexthop, holder } of drafts) {
-    if (node?.onLink(publicIp) !== onLink || ids?.get(subnet) !== nexthop || holderOf(nexthop, input) !== holder) return false;
+    if (node?.onLink(publicIp) !== onLink || nexthops?.ids.get(subnet) !== nexthop) return false;
+    if ((nexthop === undefined ? undefined : nexthops?.holders.get(nexthop)) !== holder) return false;
   }
   return true;
 }
 
-function holderOf(nexthop: number | undefined, { foreign }: PlanInput): string | undefined {
-  return nexthop === undefined || foreign.size === 0 ? undefined : foreign.get(`nexthop ${nexthop}`);
-}
-
-function knownOf(lease: Lease, input: PlanInput, ids: Ids): Known {
-  const drafts = lease.endpoints.map((endpoint) => draftOf(lease, endpoint, input, ids?.get(endpoint.subnet)));
+function knownOf(lease: Lease, input: PlanInput, nexthops: Nexthops): Known {
+  const drafts = lease.endpoints.map((endpoint) => draftOf(lease, endpoint, input, nexthops));
   return { lease, drafts, planned: { lease, sides: drafts.map(({ side }) => side) } };
 }
 
-function draftOf(lease: Lease, endpoint: Endpoint, input: PlanInput, nexthop: number | undefined): Draft {
+function draftOf(lease: Lease, endpoint: Endpoint, input: PlanInput, nexthops: Nexthops): Draft {
   const { subnet, publicIp } = endpoint;
   const node = sideFor(input, subnet);
   const onLink = node?.onLink(publicIp);
-  const holder = holderOf(nexthop, input);
+  const nexthop = nexthops?.ids.get(subnet);
+  const holder = nexthop === undefined ? undefined : nexthops?.holders.get(nexthop);
   const { items: asked, ...answer } = answerFor(lease, endpoint, input);
   const items = nexthop === undefined || holder !== undefined ? asked : asked.flatMap((item) => lowered(item, subnet, nexthop));
   const note = holder === undefined || asked.length === 0 ? null : `it has a plain route, since ${holder}`;
