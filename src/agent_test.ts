@@ -8,8 +8,8 @@ import { test } from "node:test";
 import assert from "node:assert/strict";
 import { FakeNode, type FakeNodeOptions } from "../test/fake_node.ts";
 import { FakeCluster, LIFETIME } from "../test/fake_store.ts";
-import { leaseOf, type Oddities } from "../test/leases.ts";
-import { seeded } from "../test/seed.ts";
+import { leaseOf, type Oddities, vtepOf } from "../test/leases.ts";
+import { type Seeded, seeded, withSeeds } from "../test/seed.ts";
 import { VirtualClock } from "../test/virtual_clock.ts";
 import { type Ip, parseCidr, parseIp } from "./model/ip.ts";
 import { describe, type Route } from "./model/item.ts";
@@ -525,6 +525,58 @@ test("events of a busy node are answered at once, but the facts are read at most
   await world.clock.settle();
   assertReaches(node, PEERS);
 });
+
+/** A history of leases: peers come, change and go, and some are not good. */
+function history(chance: Seeded): readonly (readonly [key: string, lease: Lease | null])[] {
+  return Array.from({ length: 60 }, () => {
+    const n = 2 + chance.below(12);
+    const key = `node-${n}`;
+    const subnet = parseCidr(`10.244.${chance.of([n, n, n, n + 1])}.0/24`);
+    const data = { VNI: 1, VtepMAC: vtepOf(chance.of([n, n, n, 2])) };
+    const lease = chance.of([peerOf, farOf])(n, {
+      key,
+      subnet,
+      data,
+    });
+    return [key, chance.below(4) === 0 ? null : lease];
+  });
+}
+
+test("the same leases give the same kernel, however the news of them came", () =>
+  withSeeds(6, async (chance) => {
+    const changes = history(chance);
+    const last = [...new Map(changes)];
+    const endOf = async (
+      changes: readonly (readonly [string, Lease | null])[],
+      pause: number,
+      odd: (node: FakeNode, i: number) => void,
+    ) => {
+      const world = new World();
+      const node = await world.started({ peers: [] });
+      for (const [i, [key, lease]] of changes.entries()) {
+        if (lease === null) world.cluster.remove(key);
+        else world.put(lease);
+        odd(node, i);
+        await world.clock.pass(pause);
+      }
+      node.store.fail(null);
+      await world.clock.pass(2 * MINUTE);
+      assert.equal(node.notReady, null);
+      const { peers } = node.report;
+      return [node.kernel.text(), peers.map(({ key, sides }) => [key, sides[0]?.state, sides[0]?.path, sides[0]?.reason])];
+    };
+    const expected = await endOf(last, 0, () => {});
+    const ways: Readonly<Record<string, () => Promise<unknown>>> = {
+      "one by one": () => endOf(changes, 3_000, () => {}),
+      "all at once": () => endOf(changes, 0, () => {}),
+      "squashed": () => endOf(changes, 100, ({ store }) => store.delay = () => chance.below(2_000)),
+      "reversed": () => endOf([...last].reverse(), 500, () => {}),
+      "in any order": () => endOf(chance.shuffled(last), 50, () => {}),
+      "with gaps": () => endOf(changes, 700, ({ store }, i) => store.fail(i % 9 < 4 ? "connection reset" : null)),
+      "with breaks": () => endOf(changes, 200, ({ store }, i) => i % 7 === 0 && store.breakWatches("EOF")),
+    };
+    for (const [way, end] of Object.entries(ways)) assert.deepEqual(await end(), expected, way);
+  }));
 
 test("a dry run says what would change, and changes nothing", async () => {
   const world = new World();

@@ -17,8 +17,8 @@ export const HOLD = 5_000;
 export interface Way {
   /** The device on whose segment it is; `null` if on none. */
   readonly link: string | null;
-  /** The kernel says otherwise, since when. */
-  readonly since: number | null;
+  /** What the kernel says instead, and since when; `null` if it agrees. */
+  readonly other: { readonly link: string | null; readonly since: number } | null;
 }
 
 /** What is believed, and when that may change next. */
@@ -41,10 +41,10 @@ export function settleWays(
   for (const [ip, { onLink }] of lookups) {
     const old = before.get(ip);
     const dead = old !== undefined && old.link !== null && !alive.has(old.link);
-    const since = old?.since ?? now;
-    if (old === undefined || old.link === onLink || dead || now - since >= HOLD) ways.set(ip, { link: onLink, since: null });
+    const since = old?.other?.link === onLink ? old.other.since : now;
+    if (old === undefined || old.link === onLink || dead || now - since >= HOLD) ways.set(ip, { link: onLink, other: null });
     else {
-      ways.set(ip, { link: old.link, since });
+      ways.set(ip, { link: old.link, other: { link: onLink, since } });
       settlesAt = Math.min(settlesAt ?? Infinity, since + HOLD);
     }
   }

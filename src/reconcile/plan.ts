@@ -13,6 +13,7 @@ import { type Item, keyOf } from "../model/item.ts";
 import type { Endpoint, Lease } from "../model/lease.ts";
 import { difference } from "./lists.ts";
 import { holdersOf, NexthopIds, throughNexthop } from "./nexthops.ts";
+import type { Waiting } from "./retain.ts";
 
 /** The plan of one peer in one family. */
 export interface PlannedSide {
@@ -38,8 +39,8 @@ export interface PlannedPeer {
 export interface Plan {
   readonly items: ReadonlyMap<string, Item>;
   readonly peers: readonly PlannedPeer[];
-  /** Subnets of peers for which nothing is planned now, but whose working path stays. */
-  readonly waiting: readonly Cidr[];
+  /** Peers for which nothing is planned now, but whose working path stays. */
+  readonly waiting: readonly Waiting[];
   /** Counts a planner's plans. */
   readonly version: number;
   /** The keys of items that may differ from those of the plan before; `null` if all may. */
@@ -94,7 +95,7 @@ export class Planner {
   /** In the order of the peers. */
   #known: readonly Known[] = [];
   #peers: readonly PlannedPeer[] = [];
-  #waiting: readonly Cidr[] = [];
+  #waiting: readonly Waiting[] = [];
   #version = 0;
   /** Peers need each other's items: then all are looked at together. */
   #clashes = true;
@@ -209,10 +210,10 @@ function waits({ planned }: Known): boolean {
   return waitingOf([planned]).length > 0;
 }
 
-function waitingOf(peers: readonly PlannedPeer[]): readonly Cidr[] {
-  const waiting: Cidr[] = [];
+function waitingOf(peers: readonly PlannedPeer[]): readonly Waiting[] {
+  const waiting: Waiting[] = [];
   for (const { sides } of peers) {
-    for (const { state, keys, subnet } of sides) if (state === "pending" && keys.length === 0) waiting.push(subnet);
+    for (const side of sides) if (side.state === "pending" && side.keys.length === 0) waiting.push(side);
   }
   return waiting;
 }

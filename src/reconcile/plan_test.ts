@@ -92,7 +92,10 @@ test("a peer of another backend type waits with that reason, and its working pat
   const plan = planOf([leaseOf(2, { backendType: "host-gw" }), leaseOf(3)]);
   assert.deepEqual(statesOf(plan)[0], ["node-2", "pending none", "pending none"]);
   assert.equal(sideOf(plan, "node-2").reason, 'its backend type is "host-gw", but vxlan works with "vxlan"');
-  assert.deepEqual(plan.waiting, ["10.244.2.0/24", "fd00:10:244:2::/64"]);
+  assert.deepEqual(plan.waiting.map(({ subnet, publicIp }) => [subnet, publicIp]), [
+    ["10.244.2.0/24", "192.0.2.2"],
+    ["fd00:10:244:2::/64", "2001:db8::2"],
+  ]);
 });
 
 test("a peer whose data is wrong is rejected with what the schema says", () => {
@@ -128,7 +131,7 @@ test("a backend that fails for one peer fails for that one", () => {
     ["planned vxlan", "planned vxlan"],
   ]);
   assert.equal(sideOf(plan, "node-3").reason, "backend vxlan failed for it: I can not do threes");
-  assert.deepEqual(plan.waiting, ["10.244.3.0/24"]);
+  assert.deepEqual(plan.waiting.map(({ subnet }) => subnet), ["10.244.3.0/24"]);
 });
 
 test("a backend that fails for the node fails the plan, and the next one is whole", () => {

@@ -410,6 +410,21 @@ test("a peer that changes to another backend keeps its working path until ours i
   assert.deepEqual(node.pathsTo(PEERS[1]!), [null, null]);
 });
 
+test("a path that leads to another node than the peer that waits is none, and goes", async () => {
+  for (const nexthopObjects of [true, false]) {
+    const node = await settled({ nexthopObjects });
+    const [near, far] = [
+      leaseOf(2, { backendType: "x", publicIp: parseIp("192.0.2.99") }),
+      farOf(3, { backendType: "x", publicIp6: parseIp("2001:db8::9") }),
+    ];
+    node.peers = [near, far, PEERS[2]!];
+    await node.run(60_000);
+    assert.deepEqual(node.pathsTo(near), [null, "2001:db8::2"]);
+    assert.deepEqual(node.pathsTo(far), ["198.51.100.3", null]);
+    assert.equal(node.kernel.entries.has("fdb flannel-v6.1 02:00:00:00:00:03"), false);
+  }
+});
+
 test("a nexthop that was somebody else's when no peer needed it is ours once one does", async () => {
   const before = await settled();
   const { kernel } = before;

@@ -2,36 +2,54 @@
  * What must stay for peers that wait: their working path, although nothing is planned for them now.
  *
  * While the nodes of a cluster change to another backend one after the other, a peer's type is for a time not ours. What the kernel
- * still holds for it may work, in both directions, and stays until the peer is planned again or its lease is gone. Pure.
+ * still holds for it may work, in both directions, and stays until the peer is planned again or its lease is gone. A path that leads to
+ * another node than the peer is none. Pure.
  *
  * @module
  */
 
-import type { Cidr } from "../model/ip.ts";
-import { type Hop, type Item, keyOf, type Nexthop } from "../model/item.ts";
+import type { Cidr, Ip } from "../model/ip.ts";
+import { type Hop, type Item, keyOf } from "../model/item.ts";
 
-/** The keys of what the kernel holds for some subnets: routes, and all that these lead to. */
-export function retained(observed: ReadonlyMap<string, Item>, subnets: readonly Cidr[]): ReadonlySet<string> {
+/** A peer for which nothing is planned now. */
+export interface Waiting {
+  readonly subnet: Cidr;
+  readonly publicIp: Ip;
+}
+
+/** The keys of what the kernel holds for some peers: routes, and all that these lead to. */
+export function retained(observed: ReadonlyMap<string, Item>, peers: readonly Waiting[]): ReadonlySet<string> {
   const keys = new Set<string>();
   const links = new Set<string>();
-  const keep = (key: string) => {
-    const item = observed.get(key);
-    if (item !== undefined) keys.add(key);
-    return item;
-  };
-  const keepHop = ({ via, link }: Hop) => {
-    links.add(link);
-    const neighbour = keep(`neighbour ${link} ${via}`);
-    if (neighbour?.kind === "neighbour") keep(`fdb ${link} ${neighbour.mac}`);
-  };
-  for (const subnet of subnets) {
-    const route = keep(`route ${subnet}`);
-    if (route?.kind !== "route") continue;
-    const hop = typeof route.to === "number" ? (keep(`nexthop ${route.to}`) as Nexthop | undefined)?.hop : route.to;
-    if (hop !== undefined) keepHop(hop);
+  for (const peer of peers) {
+    const path = pathTo(observed, peer);
+    path?.keys.forEach((key) => keys.add(key));
+    if (path !== null) links.add(path.link);
   }
   for (const item of links.size === 0 ? [] : observed.values()) {
     if ((item.kind === "link" && links.has(item.name)) || (item.kind === "address" && links.has(item.link))) keys.add(keyOf(item));
   }
   return keys;
+}
+
+/** The items over which packets go to a peer, and the device they leave by; `null` if they go elsewhere. */
+function pathTo(
+  observed: ReadonlyMap<string, Item>,
+  { subnet, publicIp }: Waiting,
+): { readonly keys: readonly string[]; readonly link: string } | null {
+  const keys = [`route ${subnet}`];
+  const route = observed.get(keys[0]!);
+  if (route?.kind !== "route") return null;
+  let hop: Hop | undefined;
+  if (typeof route.to === "number") {
+    keys.push(`nexthop ${route.to}`);
+    const nexthop = observed.get(keys[1]!);
+    hop = nexthop?.kind === "nexthop" ? nexthop.hop : undefined;
+  } else hop = route.to;
+  if (hop === undefined) return null;
+  if (hop.via === publicIp) return { keys, link: hop.link };
+  const neighbour = observed.get(`neighbour ${hop.link} ${hop.via}`);
+  const fdb = neighbour?.kind === "neighbour" ? observed.get(`fdb ${hop.link} ${neighbour.mac}`) : undefined;
+  if (neighbour === undefined || fdb?.kind !== "fdb" || fdb.dst !== publicIp) return null;
+  return { keys: [...keys, keyOf(neighbour), keyOf(fdb)], link: hop.link };
 }
