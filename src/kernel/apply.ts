@@ -134,11 +134,16 @@ export class Requests {
   #like(kind: Kind, family: Family, shape: readonly unknown[], make: () => Template): Template {
     const templates = this.#last[family];
     const last = templates.get(kind);
-    if (last !== undefined && shape.every((part, i) => part === last.shape[i])) return last.template;
+    if (last !== undefined && alike(shape, last.shape)) return last.template;
     const made = make();
     templates.set(kind, { shape, template: made });
     return made;
   }
+}
+
+function alike(a: readonly unknown[], b: readonly unknown[]): boolean {
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }
 
 function drop(item: Item, index: Index): Request {

@@ -68,9 +68,9 @@ class NetlinkKernel implements Kernel, Disposable {
   async apply(changes: readonly Change[]): Promise<readonly Outcome[]> {
     const outcomes: Outcome[] = [];
     for (const group of inOrder(changes)) {
-      for (let from = 0; from < group.length; from += this.#connection.batch) {
+      for (let from = 0; from < group.length; from += TURN) {
         if (outcomes.length > 0) await new Promise((resolve) => setImmediate(resolve)); // events and requests get their turn
-        outcomes.push(...this.#send(group.slice(from, from + this.#connection.batch)));
+        for (const outcome of this.#send(group.slice(from, from + TURN))) outcomes.push(outcome);
       }
       if (group[0]!.item.kind === "link") this.#readLinks();
     }
@@ -169,6 +169,8 @@ class NetlinkKernel implements Kernel, Disposable {
   }
 }
 
+/** Changes that are made before others get their turn: the kernel takes them in about 10 ms. */
+const TURN = 2048;
 /** What the kernel says when there is nothing to delete. */
 const GONE = new Set(["ESRCH", "ENOENT", "ENODEV", "EADDRNOTAVAIL"]);
 

@@ -78,7 +78,8 @@ export class Connection implements Disposable {
     const results: (NetlinkError | AnswerLostError | null)[] = [];
     this.#inBatches(requests, (first, count) => {
       const answers = this.#answers(first, count);
-      for (let i = 0; i < count; i++) results.push(answers.errors.get(i) ?? (answers.lost ? lost() : null));
+      const done = answers.errors.size === 0 && !answers.lost;
+      for (let i = 0; i < count; i++) results.push(done ? null : answers.errors.get(i) ?? (answers.lost ? lost() : null));
     });
     return results;
   }
