@@ -418,19 +418,38 @@ test("leases that vanished while the agent was down are cleared away after the f
   assert.equal(node.notReady, null);
 });
 
-test("another network replaces the subnet, and what belonged to the old one is cleared away", async () => {
+for (const [type, backend, nexthopObjects] of [["vxlan", "directrouting", true], ["host-gw", "host-gw", false]] as const) {
+  test(`${backend}: another network replaces the subnet, and what belonged to the old one is cleared away`, async () => {
+    const world = new World();
+    const peers = PEERS.slice(0, 2).map((peer) => ({ ...peer, backendType: type }));
+    const node = await world.started({ nexthopObjects, flags: [`--backend=${backend}`], peers });
+    world.cluster.configure(conf({ Network: "10.96.0.0/16" }));
+    const odd = { key: "new", subnet: parseCidr("10.96.2.0/24"), publicIp: parseIp("192.0.2.33"), backendType: type };
+    const other = peerOf(2, odd);
+    world.put(other);
+    await world.clock.pass(10_000);
+    assert.equal(node.subnet, "10.96.1.0/24");
+    assert.match(node.file.text!, /FLANNEL_NETWORK=10\.96\.0\.0\/16\nFLANNEL_SUBNET=10\.96\.1\.1\/24/);
+    assert.equal(node.file.written.length, 2, "never a mixture of old and new");
+    assertReaches(node, [other]);
+    assert.deepEqual(node.kernel.text().filter((line) => line.includes("10.244.")), []);
+    assert.equal(node.notReady, null);
+  });
+}
+
+test("another public address is published also if it came while no lease could be taken", async () => {
   const world = new World();
-  const node = await world.started();
-  world.cluster.configure(conf({ Network: "10.96.0.0/16" }));
-  const other = peerOf(2, { key: "new", subnet: parseCidr("10.96.2.0/24"), publicIp: parseIp("192.0.2.33") });
-  world.put(other);
-  await world.clock.pass(10_000);
-  assert.equal(node.subnet, "10.96.1.0/24");
-  assert.match(node.file.text!, /FLANNEL_NETWORK=10\.96\.0\.0\/16\nFLANNEL_SUBNET=10\.96\.1\.1\/24/);
-  assert.equal(node.file.written.length, 2, "never a mixture of old and new");
-  assertReaches(node, [other]);
-  assert.deepEqual(node.kernel.text().filter((line) => line.includes("10.244.")), []);
-  assert.equal(node.notReady, null);
+  world.cluster.configure(conf({ SubnetMin: "10.244.2.0", SubnetMax: "10.244.2.0" }));
+  world.put(peerOf(2));
+  const node = world.node();
+  node.start();
+  await world.clock.pass(MINUTE);
+  assert.match(node.notReady!, /no \/24 from .* is free/);
+  node.kernel.device({ name: "eth0", addresses: [[parseIp("192.0.2.9"), 24]] });
+  await world.clock.pass(MINUTE);
+  world.cluster.remove("node-2");
+  await world.clock.pass(MINUTE);
+  assert.deepEqual(world.cluster.leases().map(({ endpoints }) => endpoints[0]!.publicIp), ["192.0.2.9"]);
 });
 
 test("another backend in the configuration takes over the routes in place", async () => {

@@ -73,6 +73,7 @@ async function life(node: Reconciling): Promise<void> {
   node.peers = PEERS;
   await node.run(3_000);
   node.kernel.otherRoute(parseCidr("198.51.100.3/32"), "eth0", null);
+  node.kernel.otherRoute(parseCidr("2001:db8:1::3/128"), "eth0", null);
   node.peers = [PEERS[0]!, PEERS[1]!, farOf(4, { data: { VtepMAC: vtepOf(99) } })];
   await node.run(3_000);
   node.peers = [PEERS[0]!];
@@ -316,6 +317,26 @@ test("a device that goes down or away comes back with all that was on it", async
     await node.reconcile();
     assert.deepEqual(node.kernel.text(), before);
   }
+});
+
+test("a device that must be made anew to be changed gets back all that was on it, in one reconciliation", async () => {
+  const node = await settled();
+  node.options = { ...node.options as object, Port: 4789 };
+  await node.reconcile();
+  assert.equal((node.kernel.item("link flannel.1") as { readonly port: number }).port, 4789);
+  for (const peer of PEERS) assert.deepEqual(node.pathsTo(peer), peer.endpoints.map(({ publicIp }) => publicIp));
+  assert.deepEqual([node.reconciler.differing.size, node.reconciler.repairs], [0, 0]);
+});
+
+test("what becomes ours by another ownership is looked for at once", async () => {
+  const node = await settled();
+  const left = { ...node.kernel.item("link flannel.1") as Item, name: "flannel.9" } as Item;
+  node.kernel.set(left, "agent");
+  await node.run(5_000);
+  assert.ok(node.kernel.entries.has("link flannel.9"), "a device that nobody says is ours stays");
+  node.formerLinks = ["flannel.9"];
+  await node.run(5_000);
+  assert.ok(!node.kernel.entries.has("link flannel.9"));
 });
 
 test("a filter that somebody makes strict is made loose again, also on a device that is made anew", async () => {
