@@ -23,7 +23,7 @@ import { fits, OwnLease } from "./agent/own_lease.ts";
 import { endless, persist } from "./agent/patience.ts";
 import type { AgentOptions } from "./agent/options.ts";
 import { Records } from "./agent/records.ts";
-import { kernelStanding, type Standing } from "./agent/report.ts";
+import { kernelStanding } from "./agent/report.ts";
 import { type Setup, StartError } from "./agent/setup.ts";
 import { reportOf } from "./agent/status.ts";
 import { Surroundings } from "./agent/surroundings.ts";
@@ -38,13 +38,12 @@ import type { PodRange } from "./traffic/rules.ts";
 
 export { type AgentOptions, StartError };
 
-/** Facts are read again at most so often, in milliseconds: on a busy node every new pod is an event. */
+/** Facts are read again at most so often, in milliseconds: every new pod is an event. */
 const FACTS_PAUSE = 100;
 /** An audit of everything catches what nobody told us; in milliseconds. */
 const AUDIT = 5 * 60_000;
 /** A cycle that failed, and a file that could not be written, are tried again after so long, in milliseconds. */
-const RETRY = 1_000;
-const RETRY_FILE = 5_000;
+const RETRY = { cycle: 1_000, file: 5_000 };
 /** Changes and failures that one cycle writes to the log at the most. */
 const LOGGED = { changes: 50, failures: 10 };
 
@@ -85,8 +84,13 @@ export class Agent {
     this.#traffic = new TrafficAim(options);
     this.#macs = new Macs(() => chance.mac());
     this.#reconciler = new Reconciler(kernel);
-    const [records, surroundings, macs, reconciler] = [this.#records, this.#surroundings, this.#macs, this.#reconciler];
-    this.#aim = new Aim({ kernel, records, surroundings, macs, reconciler });
+    this.#aim = new Aim({
+      kernel,
+      records: this.#records,
+      surroundings: this.#surroundings,
+      macs: this.#macs,
+      reconciler: this.#reconciler,
+    });
     this.#ownLease = this.#newOwnLease([]);
   }
 
@@ -136,7 +140,7 @@ export class Agent {
       mtu: input === null ? null : podMtu(input),
       plan: this.#aim.plan,
       rejected: this.#aim.rejected,
-      standing: this.#standing(),
+      standing: this.#reconciler,
       repairs: this.#reconciler.repairs,
       lastSync: this.#lastSync,
       fullList: this.#records.full,
@@ -179,7 +183,7 @@ export class Agent {
         const { message } = error as Error;
         if (message !== this.#kernelProblem) this.#o.log("error", message);
         this.#kernelProblem = message;
-        this.#alarm.set("retry", RETRY);
+        this.#alarm.set("retry", RETRY.cycle);
       }
       if (this.#stopsFor() !== null) return;
       await this.#goOn(signal, tasks);
@@ -192,9 +196,8 @@ export class Agent {
     const { external, facts } = this.#surroundings;
     if (setup === null || external === null) return;
     if (this.#stage === "looking") {
-      const { store } = this.#o;
       const publicIps = this.#surroundings.publicIps(setup.network);
-      this.#macs.know(facts, await persist(() => store.previousLease(publicIps, signal), this.#o, signal));
+      this.#macs.know(facts, await persist(() => this.#o.store.previousLease(publicIps, signal), this.#o, signal));
       this.#stage = "holding";
       this.#publish(setup);
       tasks.push(this.#ownLease.run(signal));
@@ -247,12 +250,7 @@ export class Agent {
     if (changed.length > LOGGED.changes) log("info", `and ${changed.length - LOGGED.changes} more changes`);
     failed.slice(0, LOGGED.failures).forEach((reason) => log("warning", reason));
     if (retryAt !== null) this.#alarm.set("retry", Math.max(retryAt - now, 10));
-    if (this.#records.full && kernelStanding(this.#aim.plan, this.#standing()).missing.length === 0) this.#lastSync = now;
-  }
-
-  #standing(): Standing {
-    const { observed, differing, failures } = this.#reconciler;
-    return { observed, differing, failures };
+    if (this.#records.full && kernelStanding(this.#aim.plan, this.#reconciler).missing.length === 0) this.#lastSync = now;
   }
 
   async #writeSubnetEnv(setup: Setup): Promise<void> {
@@ -266,7 +264,7 @@ export class Agent {
       mtu: sides[0]!.mtu,
       ipMasq: this.#o.settings.ipMasq,
     });
-    if (!written) this.#alarm.set("subnet.env", RETRY_FILE);
+    if (!written) this.#alarm.set("subnet.env", RETRY.file);
   }
 
   async #followLeases(signal: AbortSignal): Promise<void> {

@@ -35,6 +35,8 @@ export class FakeKernel extends FakeTables implements Kernel {
   observations = 0;
   lookups = 0;
   factReads = 0;
+  /** What was asked since the devices and their addresses changed last. */
+  readonly #answers = new Map<Ip, Lookup>();
   readonly #watchers = new Set<Watcher>();
 
   constructor(options: { readonly nexthopObjects?: boolean; readonly devices?: readonly Partial<Device>[] } = {}) {
@@ -100,6 +102,7 @@ export class FakeKernel extends FakeTables implements Kernel {
 
   /** Tells the watchers that something may have changed. */
   emit(...kinds: readonly Dirty[]): void {
+    if (kinds.includes("facts")) this.#answers.clear();
     for (const watcher of this.#watchers) {
       const idle = watcher.dirty.size === 0;
       kinds.forEach((kind) => watcher.dirty.add(kind));
@@ -169,10 +172,16 @@ export class FakeKernel extends FakeTables implements Kernel {
   lookup(ips: readonly Ip[], own: readonly string[]): ReadonlyMap<Ip, Lookup> {
     this.lookups += ips.length;
     return new Map(ips.map((ip) => {
-      const link = this.leadsTo(ip);
-      const src = this.devices.get(link ?? "")?.addresses.find(([address]) => familyOf(address) === familyOf(ip))?.[0] ?? null;
-      return [ip, { onLink: this.onLink(ip, own), link, src }];
+      let answer = this.#answers.get(ip);
+      if (answer === undefined) this.#answers.set(ip, answer = this.#lookup(ip, own));
+      return [ip, answer];
     }));
+  }
+
+  #lookup(ip: Ip, own: readonly string[]): Lookup {
+    const link = this.leadsTo(ip);
+    const src = this.devices.get(link ?? "")?.addresses.find(([address]) => familyOf(address) === familyOf(ip))?.[0] ?? null;
+    return { onLink: this.onLink(ip, own), link, src };
   }
 
   observe(kinds: ReadonlySet<Kind>, own: Ownership): Observation {

@@ -26,8 +26,8 @@ export interface SimulationOptions {
 }
 
 const SEGMENTS = 3;
-/** Longest time that changes of leases are on their way, in milliseconds. */
-const DELAY = 400;
+/** Longest time that changes of leases are on their way, per node, in milliseconds: in a large cluster more of them go together. */
+const DELAY = 50;
 const MINUTE = 60_000;
 
 /** A node with what the simulation must know of it. */
@@ -112,7 +112,7 @@ export class Simulation {
     const node = new FakeNode({ name: `node-${i}`, clock, cluster, chance, ip, ...ip6, flags, nexthopObjects });
     node.kernel.set({ kind: "nexthop", id: 7, hop: { via: this.#gateway(node), link: "eth0", onlink: false } }, "other");
     node.store.latency = () => chance.below(20);
-    node.store.delay = () => chance.below(DELAY);
+    node.store.delay = () => chance.below(DELAY * this.#o.nodes);
     return { node, segment, running: false };
   }
 
@@ -196,7 +196,7 @@ export class Simulation {
       if (!member.running) this.#start(member);
     }
     for (const key of [...this.cluster.entries.keys()].filter((key) => key.startsWith("odd-"))) this.cluster.remove(key);
-    await this.clock.pass(3 * MINUTE);
+    await this.clock.pass(MINUTE);
   }
 
   async #assertRestartsChangeNothing(): Promise<void> {

@@ -78,7 +78,7 @@ test("parseIp() writes addresses as RFC 5952 says", () => {
 });
 
 test("an address is the same after bytes, number and text, and text is a fixed point", () =>
-  withSeeds(3, (chance) => {
+  withSeeds(2, (chance) => {
     for (let i = 0; i < 500; i++) {
       const bytes = Uint8Array.from({ length: chance.of([4, 16]) }, () => chance.of([0, 0, 0, 255, chance.below(256)]));
       const ip = ipFromBytes(bytes);
@@ -116,7 +116,7 @@ function span(cidr: Cidr): readonly [bigint, bigint] {
 }
 
 test("contains(), overlaps() and compareCidrs() agree with the numbers", () =>
-  withSeeds(3, (chance) => {
+  withSeeds(2, (chance) => {
     const all = Array.from({ length: 60 }, () => {
       const family = chance.of([4, 6] as const);
       const bytes = Uint8Array.from({ length: family === 4 ? 4 : 16 }, () => chance.of([10, 10, 10, 11, 138]));

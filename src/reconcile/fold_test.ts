@@ -160,7 +160,7 @@ function hostile(chance: Seeded, count: number): LeaseRecord[] {
 }
 
 test("fold() lets through only what keeps every rule, whatever comes", () =>
-  withSeeds(10, (chance) => {
+  withSeeds(6, (chance) => {
     const { peers } = fold(hostile(chance, 60), assigned);
     const subnets = peers.flatMap(({ endpoints }) => endpoints.map(({ subnet }) => subnet));
     for (const [i, a] of subnets.entries()) {
@@ -179,7 +179,7 @@ function peerWith(peers: readonly Lease[], subnet: Cidr): LeaseRecord {
 }
 
 test("fold() answers the same for records in any order, and for one that leaves only its own lease goes", () =>
-  withSeeds(20, (chance) => {
+  withSeeds(8, (chance) => {
     const records = hostile(chance, 60);
     const answer = fold(records, assigned);
     assert.equal(answer.peers.length + answer.rejected.length, records.length);
@@ -190,7 +190,7 @@ test("fold() answers the same for records in any order, and for one that leaves 
   }));
 
 test("a folder that remembers answers as one that does not, after any change", () =>
-  withSeeds(10, (chance) => {
+  withSeeds(6, (chance) => {
     const folder = new Folder();
     let records = hostile(chance, chance.of([5, 60, 120]));
     let now = assigned;

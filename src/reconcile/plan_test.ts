@@ -164,7 +164,7 @@ function sidesBy(onLink: () => ReadonlySet<Ip>): readonly NodeSide[] {
 }
 
 test("a planner that remembers plans as one that does not, and says which keys it touched", () =>
-  withSeeds(10, (chance) => {
+  withSeeds(6, (chance) => {
     const planner = new Planner();
     let near: ReadonlySet<Ip> = new Set();
     const sides = sidesBy(() => near);
