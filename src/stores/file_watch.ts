@@ -4,8 +4,8 @@
  * It watches the folders in which something must happen for a path to lead to other content: that of the file and the one that holds this
  * folder, those of the links on the way to it (the volumes of Kubernetes swap a link named `..data`), and where a part of the path is
  * missing, the folder it is missing from. It never opens the file. While a folder can not be watched, and after one was replaced by
- * another of its name, it asks for a look every second; and once, a second after a watch was made: Deno shares watches by name and was
- * seen to keep silent then.
+ * another of its name, it asks for a look every second; and once, a second after a watch was made and after each burst of changes: Deno
+ * shares watches by name, was seen to keep silent, and missed a lease at the start of three agents.
  *
  * @module
  */
@@ -96,7 +96,10 @@ export class FileWatch implements Disposable {
     }
     if (isSound) this.#problem = null; // a watch may fail some time after it was made, so it counts as good only when seen again
     this.#lookAnyway();
-    if (isSound) return;
+    if (!isSound) this.#lookLater();
+  }
+
+  #lookLater(): void {
     clearTimeout(this.#late);
     this.#late = setTimeout(() => this.ring(), LOOK_ANYWAY);
   }
@@ -112,7 +115,9 @@ export class FileWatch implements Disposable {
           this.#drop(key);
           this.#inodes.set(folder, "gone");
         }
-        if (name === null || name === self || this.#watchers.get(key)?.names.has(name)) this.ring();
+        if (name !== null && name !== self && !this.#watchers.get(key)?.names.has(name)) return;
+        this.ring();
+        this.#lookLater();
       });
       watcher.on("error", (error) => {
         this.#drop(key);
