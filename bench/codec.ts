@@ -50,6 +50,8 @@ const own: Lease = {
 const records = leases.map((lease) => ({ key: lease.key, lease }));
 const mac = parseMac("02:00:00:ff:ff:ff") as Mac;
 const side: NodeSide = {
+  state: null,
+  publicIp: parseIp("192.0.2.1"),
   family: 4,
   network: network.ranges[0]!.network,
   subnet: own.endpoints[0]!.subnet,

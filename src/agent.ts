@@ -235,7 +235,7 @@ export class Agent {
 
   #publish(setup: Setup): void {
     const { network, backend } = setup;
-    const endpoints = published(this.#aim.input(setup)!, this.#surroundings.publicIps(network));
+    const endpoints = published(this.#aim.input(setup)!);
     this.#ownLease.want({ network, backendType: backend.type, endpoints });
   }
 

@@ -5,7 +5,8 @@
  */
 
 export { BACKEND_API, defineBackend } from "./model/backend.ts";
-export type { Backend, NodeSide, Peer, PeerPlan, Schema, SchemaResult } from "./model/backend.ts";
+export type { Backend, BareSide, NodeSide, OpenSide, Peer, PeerPlan, Schema, SchemaResult } from "./model/backend.ts";
+export type { EffectContext, EffectNode, EffectPeer, Effects, Level, PeerChanges, PeerFailures } from "./model/effects.ts";
 export { foldKeys } from "./model/fold_keys.ts";
 export { linkLocalOf, networkOf, parseCidr, parseIp, parseMac } from "./model/ip.ts";
 export { isUnicastMac } from "./model/ip.ts";

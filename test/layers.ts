@@ -43,7 +43,7 @@ const TABLE: Readonly<Record<string, Row | typeof FREE>> = {
     types: ["src/stores", "src/kernel"],
   },
   "src/cli": FREE,
-  backends: { layers: ["src/mod"], packages: ["valibot"] },
+  backends: { layers: ["src/mod"], packages: ["valibot"], node: true }, // for their effects; planners are pure
   ffi: { node: true, runtime: true },
   scripts: FREE,
   test: FREE,

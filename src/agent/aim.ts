@@ -65,7 +65,9 @@ export class Aim {
   input(setup: Setup): NodeInput | null {
     const { surroundings, macs } = this.#o;
     const { external, segments } = surroundings;
-    return external === null ? null : { ...setup, external, segments, ways: () => surroundings.ways, macs };
+    if (external === null) return null;
+    const publicIps = surroundings.publicIps(setup.network);
+    return { ...setup, external, publicIps, state: null, segments, ways: () => surroundings.ways, macs };
   }
 
   /** The items of the node itself. */

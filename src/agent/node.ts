@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Backend, NodeSide } from "../model/backend.ts";
+import type { Backend, BareSide, NodeSide, OpenSide } from "../model/backend.ts";
 import { contains, type Family, familyOf, type Ip, type Mac } from "../model/ip.ts";
 import type { Endpoint, Lease, Network } from "../model/lease.ts";
 import { endpointOf } from "../model/lease.ts";
@@ -19,6 +19,10 @@ export interface NodeInput {
   readonly backend: Backend;
   readonly options: unknown;
   readonly external: External;
+  /** What this node publishes, one per family. */
+  readonly publicIps: readonly Ip[];
+  /** What the backend's effects have started with. */
+  readonly state: unknown;
   /** Devices over which peers are on-link, the external one among them. */
   readonly segments: readonly string[];
   /** What is believed of addresses; read at every question. */
@@ -70,22 +74,29 @@ export function podMtu({ network, backend, options, external }: NodeInput): numb
   return backend.mtu(external.link.mtu, familiesOf(network), options);
 }
 
-/** This node's sides before it has a subnet. */
-function openSides(input: NodeInput): Omit<NodeSide, "subnet">[] {
-  const { network, external, segments, ways, macs } = input;
+/** This node's sides as effects see them before they start. */
+function bareSides(input: NodeInput): BareSide[] {
+  const { network, external, publicIps, segments, ways, macs } = input;
   return network.ranges.map((range) => {
     const family = familyOf(range.network);
+    const address = external.addresses.get(family)!;
     return {
       family,
       network: range.network,
       link: external.link.name,
       segments,
-      address: external.addresses.get(family)!,
+      address,
+      publicIp: publicIps.find((ip) => familyOf(ip) === family) ?? address,
       mtu: podMtu(input),
       onLink: (ip) => ways().get(ip)?.link ?? null,
       macFor: (link, before) => macs.macFor(family, link, before),
     };
   });
+}
+
+/** This node's sides before it has a subnet. */
+function openSides(input: NodeInput): OpenSide[] {
+  return bareSides(input).map((side) => ({ ...side, state: input.state }));
 }
 
 /** This node's sides with the subnets of its lease. */
@@ -97,11 +108,8 @@ export function sidesOf(input: NodeInput, lease: Lease): NodeSide[] {
 }
 
 /** What this node publishes. */
-export function published(input: NodeInput, publicIps: readonly Ip[]): Omit<Endpoint, "subnet">[] {
-  return openSides(input).map((side) => ({
-    publicIp: publicIps.find((ip) => familyOf(ip) === side.family) ?? side.address,
-    data: input.backend.publish(side, input.options),
-  }));
+export function published(input: NodeInput): Omit<Endpoint, "subnet">[] {
+  return openSides(input).map((side) => ({ publicIp: side.publicIp, data: input.backend.publish(side, input.options) }));
 }
 
 /** Names of devices that vxlan backends make, this one or flannel's. */

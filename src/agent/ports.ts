@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Level } from "../model/effects.ts";
 import type { Mac } from "../model/ip.ts";
 
 /** Time. */
@@ -14,8 +15,6 @@ export interface Clock {
   after(milliseconds: number, call: () => void): () => void;
 }
 
-/** How much a line of the log matters. */
-export type Level = "error" | "warning" | "info" | "debug";
 /** Writes a line to the log. */
 export type Log = (level: Level, message: string) => void;
 

@@ -6,8 +6,9 @@
 
 import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import type { Chance, Clock, Level, Log, SubnetFile } from "../agent/ports.ts";
+import type { Chance, Clock, Log, SubnetFile } from "../agent/ports.ts";
 import { writeFileAtomically } from "../config/atomic_file.ts";
+import type { Level } from "../model/effects.ts";
 import { macFromBytes } from "../model/ip.ts";
 
 /** The system's clock. */

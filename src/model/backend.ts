@@ -2,11 +2,13 @@
  * What a backend is: a plain object of pure functions that say which items a node and each of its peers need.
  *
  * A backend never talks to the kernel, keeps nothing between calls and knows one address family at a time: everything it needs is in
- * its arguments, and the same arguments give the same answer. The core calls it again whenever an argument changes.
+ * its arguments, and the same arguments give the same answer. The core calls it again whenever an argument changes. What is not an item
+ * of the kernel (keys, a daemon, a cloud's route table) is the affair of its effects, see `effects.ts`.
  *
  * @module
  */
 
+import type { Effects } from "./effects.ts";
 import type { Cidr, Family, Ip, Mac } from "./ip.ts";
 import type { Item } from "./item.ts";
 
@@ -33,19 +35,19 @@ export type SchemaResult<T> =
     }[];
   };
 
-/** This node in one address family. */
-export interface NodeSide {
+/** This node in one address family, before it has a subnet and before its effects have started. */
+export interface BareSide {
   readonly family: Family;
   /** The prefix that holds all pod subnets of this family. */
   readonly network: Cidr;
-  /** Our own pod subnet. */
-  readonly subnet: Cidr;
   /** The device that leads to the other nodes. */
   readonly link: string;
   /** All devices over which peers are on-link, or will be soon; `link` is one of them. */
   readonly segments: readonly string[];
   /** Our address on `link`. */
   readonly address: Ip;
+  /** The address that we publish, which peers send to: as a rule the same. */
+  readonly publicIp: Ip;
   /** The MTU for pods, in bytes: what {@linkcode Backend.mtu} answered. */
   readonly mtu: number;
   /** The device on whose segment an address is, by the kernel's own routing; `null` if only a gateway or nothing leads there. */
@@ -55,6 +57,18 @@ export interface NodeSide {
    * random one that stays the same while the agent runs.
    */
   macFor(link: string, before?: (data: unknown) => string | undefined): Mac;
+}
+
+/** This node in one address family, before it has a subnet. */
+export interface OpenSide<State = unknown> extends BareSide {
+  /** What {@linkcode Effects.start} resolved with; `null` for a backend without it. */
+  readonly state: State;
+}
+
+/** This node in one address family. */
+export interface NodeSide<State = unknown> extends OpenSide<State> {
+  /** Our own pod subnet. */
+  readonly subnet: Cidr;
 }
 
 /** Another node in one address family. */
@@ -75,8 +89,8 @@ export interface PeerPlan {
 }
 
 /** A backend. Make one with {@linkcode defineBackend}. */
-export interface Backend<Options = unknown, Data = unknown> {
-  /** What `--backend` and `Backend.Type` call it. */
+export interface Backend<Options = unknown, Data = unknown, State = unknown> {
+  /** What `--backend` and `Backend.Type` call it: lower case letters, digits and dashes. */
   readonly name: string;
   /** Must be {@linkcode BACKEND_API}. */
   readonly api: number;
@@ -93,14 +107,16 @@ export interface Backend<Options = unknown, Data = unknown> {
    * @param families The families of the network.
    */
   mtu(external: number, families: readonly Family[], options: Options): number;
-  /** What to publish for one family; `null` for nothing. `side.subnet` is not known yet. */
-  publish(side: Omit<NodeSide, "subnet">, options: Options): Data | null;
+  /** What to publish for one family, as JSON; `null` for nothing. */
+  publish(side: OpenSide<State>, options: Options): Data | null;
   /** What the node itself needs in one family. */
-  node(side: NodeSide, options: Options): readonly Item[];
+  node(side: NodeSide<State>, options: Options): readonly Item[];
   /** What one peer needs in one family. */
-  peer(peer: Peer<Data>, side: NodeSide, options: Options): PeerPlan;
+  peer(peer: Peer<Data>, side: NodeSide<State>, options: Options): PeerPlan;
   /** Names of all devices that this backend may make with these options, so that they are known for ours after a restart. */
   links(options: Options): readonly string[];
+  /** What is not an item of the kernel. */
+  readonly effects?: Effects<Options, Data, State>;
 }
 
 /**
@@ -128,6 +144,8 @@ export interface Backend<Options = unknown, Data = unknown> {
  * });
  * ```
  */
-export function defineBackend<Options, Data>(backend: Backend<Options, Data>): Backend<Options, Data> {
+export function defineBackend<Options, Data, State = unknown>(
+  backend: Backend<Options, Data, State>,
+): Backend<Options, Data, State> {
   return backend;
 }

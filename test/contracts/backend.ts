@@ -43,6 +43,8 @@ export function nodeSide(family: Family, onLink: (ip: Ip) => string | null = () 
     link: "eth0",
     segments: Object.freeze(["eth0"]),
     address: parseIp(family === 4 ? "192.0.2.1" : "2001:db8::1"),
+    publicIp: parseIp(family === 4 ? "192.0.2.1" : "2001:db8::1"),
+    state: null,
     mtu: 1450,
     onLink,
     macFor: (link) => parseMac(link.includes("v6") ? "02:00:00:00:06:01" : "02:00:00:00:04:01"),
