@@ -90,6 +90,7 @@ export class Agent {
       surroundings: this.#surroundings,
       macs: this.#macs,
       reconciler: this.#reconciler,
+      blackhole: settings.blackholeRoute,
     });
     this.#ownLease = this.#newOwnLease([]);
   }

@@ -317,6 +317,20 @@ test("another MTU of the external device is written to subnet.env and to the vxl
   assert.ok(link?.kind === "link" && link.mtu === 8950);
 });
 
+test("--ip-blackhole-route drops what no pod has, and is gone after a start without it", async () => {
+  const world = new World();
+  const node = await world.started({ flags: ["--backend=directrouting", "--ip-blackhole-route"] });
+  const key = `blackhole ${node.subnet}`;
+  node.kernel.delete(key);
+  await world.clock.pass(10);
+  assert.ok(node.kernel.item(key));
+  await node.stop();
+  node.start(["--backend=directrouting"]);
+  await world.clock.pass(3_000);
+  assert.equal(node.notReady, null);
+  assert.equal(node.kernel.item(key), undefined);
+});
+
 test("an external device that is gone leaves everything as it can be, and is taken up when it is back", async () => {
   const world = new World();
   const node = await world.started();

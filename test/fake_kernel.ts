@@ -276,6 +276,7 @@ function isOurs(item: Item, own: Ownership, used: ReadonlySet<unknown>): boolean
     case "nexthop":
       return own.nexthops.has(item.id) || own.links.includes(item.hop.link) || used.has(item.id) || isSubnetId(item.id, own);
     case "route":
+    case "blackhole":
       return own.networks.some(({ network, length }) =>
         contains(network, item.dst) && (length === null ? item.dst !== network : lengthOf(item.dst) === length)
       );

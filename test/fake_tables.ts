@@ -88,6 +88,8 @@ export class FakeTables {
         return this.#hopRefusal(item.hop);
       case "route":
         return this.#routeRefusal(item);
+      case "blackhole":
+        return null;
       default:
         return item satisfies never;
     }
@@ -216,6 +218,7 @@ function isMadeAnew(old: Link, { vni, port, gbp, local }: Link): boolean {
 function linkOf(item: Item): string | null {
   switch (item.kind) {
     case "link":
+    case "blackhole":
       return null;
     case "route":
       return typeof item.to === "number" ? null : item.to.link;

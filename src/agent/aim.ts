@@ -24,6 +24,8 @@ export interface AimOptions {
   readonly surroundings: Surroundings;
   readonly macs: Macs;
   readonly reconciler: Reconciler;
+  /** Plan blackhole routes for the own subnets. */
+  readonly blackhole: boolean;
 }
 
 /** The last aim, and how to take the next. */
@@ -83,7 +85,7 @@ export class Aim {
    * @returns The goal, and when it may change by itself.
    */
   take(setup: Setup, lease: Lease, former: Ownership["networks"], now: number): { readonly goal: Goal; settlesAt: number | null } {
-    const { kernel: { nexthopObjects }, records, surroundings, reconciler } = this.#o;
+    const { kernel: { nexthopObjects }, records, surroundings, reconciler, blackhole } = this.#o;
     const { network, backend, options } = setup;
     const devices = backend.links(options);
     const addresses = surroundings.addresses(devices);
@@ -96,7 +98,7 @@ export class Aim {
     reconciler.observe(this.#own);
     const { foreign } = reconciler;
     const { ways } = surroundings;
-    this.#plan = this.#planner.plan({ backend, options, sides: this.#sides, peers, nexthopObjects, foreign, ways });
+    this.#plan = this.#planner.plan({ backend, options, sides: this.#sides, peers, nexthopObjects, blackhole, foreign, ways });
     return { goal: { plan: this.#plan, own: this.#own, dropStale: records.full }, settlesAt };
   }
 

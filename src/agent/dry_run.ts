@@ -38,7 +38,7 @@ export async function dryRun(options: AgentOptions, signal: AbortSignal): Promis
   const macs = new Macs(() => chance.mac());
   macs.know(surroundings.facts, lease);
   const reconciler = new Reconciler(kernel);
-  const aim = new Aim({ kernel, records, surroundings, macs, reconciler });
+  const aim = new Aim({ kernel, records, surroundings, macs, reconciler, blackhole: settings.blackholeRoute });
   const now = options.clock.now();
   return reconciler.changes(aim.take(setup, lease, former.networks, now).goal, now);
 }

@@ -11,6 +11,7 @@
 import { type Family, familyOf, lengthOf, networkOf } from "../model/ip.ts";
 import {
   type Address,
+  type Blackhole,
   type Change,
   type Fdb,
   type Item,
@@ -26,6 +27,8 @@ import { type Template, template } from "../netlink/template.ts";
 import {
   ADDRESS,
   AF,
+  BLACKHOLE,
+  LAST_METRIC,
   LINK,
   NEIGHBOUR,
   NEXTHOP,
@@ -88,6 +91,8 @@ export class Requests {
         return [this.#nexthop(item, create)];
       case "route":
         return [this.#route(item, create)];
+      case "blackhole":
+        return [request(RTM.NEWROUTE, create, ROUTE, blackhole(item))];
       default:
         return item satisfies never;
     }
@@ -162,6 +167,8 @@ function drop(item: Item, index: Index): Request {
       return request(RTM.DELNEXTHOP, 0, NEXTHOP, { family: AF.UNSPEC, id: item.id });
     case "route": // the protocol makes sure that it is still the route that was seen
       return request(RTM.DELROUTE, 0, ROUTE, { ...routeKey(item), protocol: item.adopted ? PROTOCOL_BOOT : PROTOCOL });
+    case "blackhole":
+      return request(RTM.DELROUTE, 0, ROUTE, blackhole(item));
     default:
       return item satisfies never;
   }
@@ -253,7 +260,7 @@ function nexthop({ id, hop }: Nexthop, index: Index) {
   };
 }
 
-function routeKey({ dst }: Route) {
+function routeKey({ dst }: Route | Blackhole) {
   const family = familyOf(dst);
   return {
     family: familyNumber(family),
@@ -272,4 +279,8 @@ function route(item: Route, index: Index) {
     ...(src !== null && { prefSrc: src }),
     ...(typeof to === "number" ? { nexthopId: to } : { flags: to.onlink ? ONLINK : 0, oif: index(to.link), gateway: to.via }),
   };
+}
+
+function blackhole(item: Blackhole) {
+  return { ...routeKey(item), protocol: PROTOCOL, type: BLACKHOLE, priority: LAST_METRIC };
 }

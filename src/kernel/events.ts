@@ -16,6 +16,8 @@ import { type Event, subscribe } from "../netlink/subscription.ts";
 import { ADDRESS, AF, GROUP, LINK, NEIGHBOUR, ROUTE, RTM, TABLE_MAIN } from "../netlink/rtnl.ts";
 
 const ALL: readonly Dirty[] = ["facts", ...KINDS];
+/** One dump shows both. */
+const ROUTES: readonly Dirty[] = ["route", "blackhole"];
 
 /** What the classification needs to know: which devices and networks are ours, and the devices' names by index. */
 export interface Scope {
@@ -53,7 +55,7 @@ export function classify({ type, view, at, length }: Event, { own, nameOf }: Sco
     case RTM.DELLINK: {
       const link = LINK.read(view, at, length);
       if (link?.family === AF.BRIDGE) return []; // a bridge speaks of its ports
-      return link?.name !== undefined && own().links.includes(link.name) ? ALL : ["facts", "reverse-path", "nexthop", "route"];
+      return link?.name !== undefined && own().links.includes(link.name) ? ALL : ["facts", "reverse-path", "nexthop", ...ROUTES];
     }
     case RTM.NEWADDR:
     case RTM.DELADDR:
@@ -72,7 +74,7 @@ export function classify({ type, view, at, length }: Event, { own, nameOf }: Sco
       if (row === null) return [];
       const dst = row.dst === undefined ? undefined : cidrOf(row.dst as Ip, row.dstLength!);
       const inside = dst !== undefined && own().networks.some(({ network }) => overlaps(network, dst));
-      if (inside || row.protocol === PROTOCOL) return row.table === TABLE_MAIN ? ["route"] : [];
+      if (inside || row.protocol === PROTOCOL) return row.table === TABLE_MAIN ? ROUTES : [];
       return ["facts", "nexthop"];
     }
     case RTM.NEWNEXTHOP:

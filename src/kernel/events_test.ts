@@ -14,6 +14,7 @@ const SCOPE: Scope = {
   nameOf: (index) => NAMES.get(index),
 };
 const ALL: Dirty[] = ["facts", ...KINDS];
+const ROUTES: Dirty[] = ["route", "blackhole"];
 
 function heard<F extends Fields, A extends Attributes>(type: number, message: Message<F, A>, value: Of<Message<F, A>>) {
   const writer = new Writer();
@@ -38,7 +39,7 @@ function table<F extends Fields, A extends Attributes>(
 table("devices", [RTM.NEWLINK, RTM.DELLINK], LINK, [
   ["one of ours", { index: 7, name: "flannel.1" }, ALL],
   ["one of ours that the table of names does not know yet", { index: 99, name: "flannel.1" }, ALL],
-  ["another", { index: 2, name: "eth0" }, ["facts", "reverse-path", "nexthop", "route"]],
+  ["another", { index: 2, name: "eth0" }, ["facts", "reverse-path", "nexthop", "route", "blackhole"]],
   ["a bridge's port", { family: AF.BRIDGE, index: 7, name: "flannel.1" }, []],
 ]);
 
@@ -56,10 +57,10 @@ table("neighbours", [RTM.NEWNEIGH, RTM.DELNEIGH], NEIGHBOUR, [
 ]);
 
 table("routes", [RTM.NEWROUTE, RTM.DELROUTE], ROUTE, [
-  ["inside our network", { family: AF.INET, dstLength: 24, table: 254, protocol: 4, dst: parseIp("10.244.2.0") }, ["route"]],
-  ["around our network", { family: AF.INET, dstLength: 8, table: 254, protocol: 4, dst: parseIp("10.0.0.0") }, ["route"]],
+  ["inside our network", { family: AF.INET, dstLength: 24, table: 254, protocol: 4, dst: parseIp("10.244.2.0") }, ROUTES],
+  ["around our network", { family: AF.INET, dstLength: 8, table: 254, protocol: 4, dst: parseIp("10.0.0.0") }, ROUTES],
   ["inside it, in another table", { family: AF.INET, dstLength: 24, table: 7, protocol: 4, dst: parseIp("10.244.2.0") }, []],
-  ["of our protocol, elsewhere", { family: AF.INET, dstLength: 24, table: 254, protocol: 87, dst: parseIp("10.9.2.0") }, ["route"]],
+  ["of our protocol, elsewhere", { family: AF.INET, dstLength: 24, table: 254, protocol: 87, dst: parseIp("10.9.2.0") }, ROUTES],
   ["to other places", { family: AF.INET, dstLength: 24, table: 254, protocol: 4, dst: parseIp("192.0.2.0") }, ["facts", "nexthop"]],
   ["the default one", { family: AF.INET, dstLength: 0, table: 254, protocol: 16 }, ["facts", "nexthop"]],
   ["of the other family", { family: AF.INET6, dstLength: 64, table: 254, protocol: 2, dst: parseIp("fe80::") }, [
@@ -77,5 +78,5 @@ test("classify() of messages that are too short marks nothing that needs their c
   assert.deepEqual(short(RTM.NEWNEIGH), []);
   assert.deepEqual(short(RTM.NEWROUTE), []);
   assert.deepEqual(short(RTM.NEWADDR), ["facts", "nexthop", "route"]);
-  assert.deepEqual(short(RTM.NEWLINK), ["facts", "reverse-path", "nexthop", "route"]);
+  assert.deepEqual(short(RTM.NEWLINK), ["facts", "reverse-path", "nexthop", "route", "blackhole"]);
 });

@@ -8,13 +8,15 @@
  */
 
 import { type Cidr, cidrOf, contains, type Family, familyOf, type Ip, ipOf, lengthOf, networkOf } from "../model/ip.ts";
-import { type Hop, type Item, keyOf, type Kind, type Link, PROTOCOL, type Route } from "../model/item.ts";
+import { type Blackhole, type Hop, type Item, keyOf, type Kind, type Link, PROTOCOL, type Route } from "../model/item.ts";
 import type { Observation, Ownership } from "../model/kernel.ts";
 import type { Connection } from "../netlink/connection.ts";
 import { request } from "../netlink/frame.ts";
 import {
   ADDRESS,
   AF,
+  BLACKHOLE,
+  LAST_METRIC,
   NEIGHBOUR,
   NETCONF,
   NEXTHOP,
@@ -79,9 +81,9 @@ export function observe(
     if (kinds.has("fdb")) observeFdb(look, link);
     if (kinds.has("neighbour")) observeNeighbours(look, link);
   }
-  if (kinds.has("route") || kinds.has("nexthop")) {
+  if (kinds.has("route") || kinds.has("nexthop") || kinds.has("blackhole")) {
     const routes = observeRoutes(look);
-    if (kinds.has("route")) routes.forEach(look.found);
+    routes.filter(({ kind }) => kinds.has(kind)).forEach(look.found);
     if (kinds.has("nexthop") && nexthopObjects) observeNexthops(look, routes);
   }
   return { items, foreign: look.foreign, complete };
@@ -151,7 +153,7 @@ function observeNeighbours({ connection, own, found, values }: Look, link: LinkR
   }
 }
 
-function observeRoutes({ connection, own, names, values }: Look): Route[] {
+function observeRoutes({ connection, own, names, values }: Look): (Route | Blackhole)[] {
   return familiesOf(own).flatMap((family) =>
     [PROTOCOL, PROTOCOL_BOOT].flatMap((protocol) => {
       const filter = { family: familyNumber(family), table: TABLE_MAIN, protocol };
@@ -164,12 +166,14 @@ function observeRoutes({ connection, own, names, values }: Look): Route[] {
   );
 }
 
-function readRoute(row: RouteMessage, own: Ownership, names: ReadonlyMap<number, string>): Route | null {
+function readRoute(row: RouteMessage, own: Ownership, names: ReadonlyMap<number, string>): Route | Blackhole | null {
   const metric = row.family === AF.INET6 ? IPV6_METRIC : 0;
   const ours = row.protocol === PROTOCOL;
-  if ((row.type !== UNICAST && !ours) || row.dst === undefined || row.tos !== 0 || (row.priority ?? 0) !== metric) return null;
+  if ((row.type !== UNICAST && !ours) || row.dst === undefined || row.tos !== 0) return null;
   const dst = cidrOf(row.dst as Ip, row.dstLength!);
   if (!own.networks.some((range) => isSubnetOf(dst, range))) return null;
+  if (ours && row.type === BLACKHOLE && row.priority === LAST_METRIC) return { kind: "blackhole", dst };
+  if ((row.priority ?? 0) !== metric) return null;
   const src = row.prefSrc ?? null;
   const adopted = !ours && { adopted: true as const };
   if (row.nexthopId !== undefined) return { kind: "route", dst, to: row.nexthopId, src, ...adopted };
@@ -183,8 +187,8 @@ function readHop(row: RouteMessage | NexthopMessage, link: string | undefined, f
   return { via: row.gateway ?? ipOf(0n, family), link: link ?? "", onlink: (row.flags! & ONLINK) !== 0 };
 }
 
-function observeNexthops({ connection, own, names, found, foreign, values }: Look, routes: readonly Route[]): void {
-  const used = new Set(routes.map((route) => route.to));
+function observeNexthops({ connection, own, names, found, foreign, values }: Look, routes: readonly (Route | Blackhole)[]): void {
+  const used = new Set(routes.map((route) => route.kind === "route" ? route.to : null));
   const rows = values(connection.dump(request(RTM.GETNEXTHOP, 0, NEXTHOP, { family: AF.UNSPEC }), NEXTHOP));
   for (const row of rows) {
     const link = names.get(row.oif ?? 0);

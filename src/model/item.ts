@@ -94,8 +94,17 @@ export interface Route {
   readonly adopted?: true;
 }
 
+/**
+ * A route that drops what no other route takes (`ip route add blackhole DST metric 4294967295 protocol 87`). Of all metrics it has
+ * the last: a bridge to the same prefix goes before it, whichever came first.
+ */
+export interface Blackhole {
+  readonly kind: "blackhole";
+  readonly dst: Cidr;
+}
+
 /** Anything that is put into the kernel. */
-export type Item = Link | ReversePath | Address | Fdb | Neighbour | Nexthop | Route;
+export type Item = Link | ReversePath | Address | Fdb | Neighbour | Nexthop | Route | Blackhole;
 /** The kinds of item. */
 export type Kind = Item["kind"];
 
@@ -108,6 +117,7 @@ export const KINDS = [
   "neighbour",
   "nexthop",
   "route",
+  "blackhole",
 ] as const satisfies readonly Kind[];
 
 /** The place of a kind in the order of puts. */
@@ -133,6 +143,8 @@ export function keyOf(item: Item): string {
       return `nexthop ${item.id}`;
     case "route":
       return `route ${item.dst}`;
+    case "blackhole":
+      return `blackhole ${item.dst}`;
     default:
       return item satisfies never;
   }
@@ -146,6 +158,7 @@ export function same(a: Item, b: Item): boolean {
         a.mtu === b.mtu && a.learning === b.learning && a.gbp === b.gbp && a.down === b.down;
     case "reverse-path":
     case "address":
+    case "blackhole":
       return b.kind === a.kind;
     case "fdb":
       return b.kind === "fdb" && a.dst === b.dst;
@@ -184,6 +197,8 @@ export function describe(item: Item): string {
       const to = typeof item.to === "number" ? `nhid ${item.to}` : describeHop(item.to);
       return `route ${item.dst} ${to}${item.src === null ? "" : ` src ${item.src}`}`;
     }
+    case "blackhole":
+      return `blackhole route ${item.dst}`;
     default:
       return item satisfies never;
   }

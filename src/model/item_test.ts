@@ -55,6 +55,7 @@ const SAMPLES: readonly {
     others: { dst: "10.244.3.0/24", to: 0x0af40200, src: null },
     inKey: ["dst"],
   },
+  { item: { kind: "blackhole", dst: parseCidr("10.244.1.0/24") }, others: { dst: "10.244.2.0/24" }, inKey: ["dst"] },
 ];
 
 test("each attribute of an item is either in its key, as in the kernel's index, or makes it another", () => {
@@ -107,6 +108,7 @@ test("keys of different kinds never meet, and every kind has a sample, a rank an
     "neighbour 10.244.2.0 lladdr 02:00:00:00:00:01 dev flannel.1",
     "nexthop 183763456 via 10.244.2.0 dev flannel.1 onlink",
     "route 10.244.2.0/24 via 10.244.2.0 dev flannel.1 onlink src 10.244.1.0",
+    "blackhole route 10.244.1.0/24",
   ]);
 });
 

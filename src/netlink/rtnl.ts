@@ -48,6 +48,10 @@ export const AF = { UNSPEC: 0, INET: 2, BRIDGE: 7, INET6: 10 } as const;
 export const TABLE_MAIN = 254;
 /** The kind of routes that lead to a destination (RTN_UNICAST). */
 export const UNICAST = 1;
+/** The kind of routes that drop without a word (RTN_BLACKHOLE). */
+export const BLACKHOLE = 6;
+/** The last metric: every other route goes first. */
+export const LAST_METRIC = 0xffffffff;
 /** Who made a route (RTPROT_BOOT): what `ip route add` and flannel leave it at. */
 export const PROTOCOL_BOOT = 3;
 /** The gateway counts as reachable on the device (RTNH_F_ONLINK). */

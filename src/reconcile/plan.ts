@@ -57,6 +57,8 @@ export interface PlanInput {
   /** The other nodes, from {@linkcode fold}. */
   readonly peers: readonly Lease[];
   readonly nexthopObjects: boolean;
+  /** Drop packets to addresses of the own subnets that no route takes. */
+  readonly blackhole?: boolean;
   /** Something that is another whenever a side may answer otherwise to `onLink`; without it, every peer is asked for each time. */
   readonly ways?: unknown;
   /** Keys that are held by others in the kernel. */
@@ -168,9 +170,10 @@ export class Planner {
   }
 
   /** Lets all peers have their items, one after the other. */
-  #settleAll({ backend, options, sides }: PlanInput, peers: readonly Known[]): void {
+  #settleAll({ backend, options, sides, blackhole = false }: PlanInput, peers: readonly Known[]): void {
     this.#clashes = true; // should the backend fail
-    const own = sides.flatMap((side) => backend.node(side, options));
+    const own: Item[] = sides.flatMap((side) => backend.node(side, options));
+    if (blackhole) { for (const { subnet } of sides) own.push({ kind: "blackhole", dst: subnet }); }
     this.#clashes = false;
     this.#items.clear();
     this.#owners.clear();

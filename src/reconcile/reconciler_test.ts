@@ -283,6 +283,7 @@ function changed(item: Item): Item {
       return { ...item, to: hop };
     case "address":
     case "reverse-path":
+    case "blackhole":
       return item;
     default:
       return item satisfies never;

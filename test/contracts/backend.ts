@@ -203,6 +203,9 @@ function checkItem(item: Item, { family, network }: NodeSide, links: readonly st
       );
       assert.equal(item.adopted, undefined);
       break;
+    case "blackhole":
+      assert.fail("what happens to the rest of a subnet is the core's affair");
+      break;
     default:
       item satisfies never;
   }

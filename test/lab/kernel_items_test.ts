@@ -9,8 +9,8 @@ import { openDriver } from "../../ffi/mod.ts";
 import { Connection } from "../../src/netlink/connection.ts";
 import { FLAG, request } from "../../src/netlink/frame.ts";
 import { AF, NEIGHBOUR, PERMANENT, RTM, SELF } from "../../src/netlink/rtnl.ts";
-import { parseIp, parseMac } from "../../src/model/ip.ts";
-import type { Fdb, Item, Link, Neighbour, Nexthop, ReversePath } from "../../src/model/item.ts";
+import { parseCidr, parseIp, parseMac } from "../../src/model/ip.ts";
+import type { Blackhole, Fdb, Item, Link, Neighbour, Nexthop, ReversePath } from "../../src/model/item.ts";
 import { run } from "./command.ts";
 import { labTest } from "./case.ts";
 import { ADDRESS, ADDRESS6, hop, ip, Room, route, VXLAN, VXLAN6 } from "./kernel_room.ts";
@@ -203,6 +203,27 @@ labTest("classic routes of both families, where nexthop objects are not wanted",
     await room.put(route(dst, direct));
     await room.drop(route(dst, direct));
     await room.drop(nexthop);
+  }
+});
+
+labTest("blackhole routes of both families, which a bridge's own route goes before", async () => {
+  using room = await Room.open();
+  for (const [dst, address] of [["10.244.1.0/24", "10.244.1.1"], ["fd00:244:0:1::/64", "fd00:244:0:1::1"]] as const) {
+    const item: Blackhole = { kind: "blackhole", dst: parseCidr(dst) };
+    await room.put(item);
+    await room.survives(item, words(`ip route del blackhole ${dst} metric 4294967295`));
+    await ip(`addr add ${address}/${dst.slice(dst.indexOf("/") + 1)} dev d1${address.includes(":") ? " nodad" : ""}`);
+    assert.match(await run(words(`ip route get ${address}2`)), /dev d1 /);
+    room.assertHeld(item);
+    await room.drop(item);
+    await room.put(item);
+    assert.match(await run(words(`ip route get ${address}2`)), /dev d1 /);
+    await ip(`addr flush dev d1`);
+    await assert.rejects(run(words(`ip route get ${address}2`)));
+    await run(words(`ip route add blackhole ${dst} metric 77 proto 87`)); // not what we make
+    await room.drop(item);
+    assert.notEqual(await run(words(`ip -6 route show type blackhole`)) + await run(words(`ip route show type blackhole`)), "");
+    await run(words(`ip route del blackhole ${dst} metric 77`));
   }
 });
 
