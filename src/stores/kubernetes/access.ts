@@ -5,26 +5,7 @@
  */
 
 import { ConfigError, quote } from "../../config/errors.ts";
-
-/** Texts in PEM for a connection; what is absent is the runtime's default. */
-export interface Tls {
-  readonly ca?: string;
-  readonly cert?: string;
-  readonly key?: string;
-  /** The name in the server's certificate, where it is not the one in the URL. */
-  readonly servername?: string;
-  /** False where the user wants no proof of who the server is. */
-  readonly rejectUnauthorized?: boolean;
-}
-
-/** How to make one request. */
-export interface Access {
-  /** The API server; paths are appended to its own. */
-  readonly url: URL;
-  readonly tls: Tls;
-  /** Sent with every request. */
-  readonly headers: Readonly<Record<string, string>>;
-}
+import type { Access } from "../transport.ts";
 
 /** Where {@linkcode Access} comes from. It is asked before every request, because tokens and certificates are replaced while we run. */
 export interface Credentials {

@@ -5,8 +5,8 @@
  */
 
 import { Buffer } from "node:buffer";
-import type { IncomingMessage } from "node:http";
 import { oneLine } from "../../config/errors.ts";
+import type { Answer } from "../transport.ts";
 import { openEnvelope, readStatus, type Status } from "./wire.ts";
 
 /** The server answered, but not with what was asked for. */
@@ -35,12 +35,12 @@ const REMEDIES: Readonly<Record<number, string>> = {
 };
 
 /** The error for an answer whose status is not 200; reads its body. */
-export async function refusal(what: string, response: IncomingMessage, body: AsyncIterable<Uint8Array>): Promise<ApiError> {
+export async function refusal(what: string, { status: code, headers, body }: Answer): Promise<ApiError> {
   const status = statusIn(await beginningOf(body));
   return apiError(what, {
     ...status,
-    code: response.statusCode ?? 0,
-    retryAfterSeconds: Number(response.headers["retry-after"]) || status.retryAfterSeconds,
+    code,
+    retryAfterSeconds: Number(headers["retry-after"]) || status.retryAfterSeconds,
   });
 }
 

@@ -6,7 +6,8 @@
 
 import { readFile } from "node:fs/promises";
 import { ConfigError, quote } from "../../config/errors.ts";
-import { type Access, type Credentials, parseServer } from "./access.ts";
+import type { Access } from "../transport.ts";
+import { type Credentials, parseServer } from "./access.ts";
 import type { RunPlugin } from "./exec_plugin.ts";
 import { Kubeconfig } from "./kubeconfig.ts";
 

@@ -14,12 +14,12 @@
  * @module
  */
 
+import { Backoff } from "../backoff.ts";
+import type { Health } from "../health.ts";
+import { pause } from "../wait.ts";
 import { ApiError } from "./api_error.ts";
-import { Backoff } from "./backoff.ts";
-import type { Health } from "./health.ts";
 import type { NodeApi, NodeEvent } from "./node_api.ts";
 import type { NodeTable } from "./node_table.ts";
-import { pause } from "./retry.ts";
 
 /** What a follower is made of. */
 export interface FollowerOptions {

@@ -7,9 +7,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { managed, StandIn } from "../../../test/kubernetes/stand_in.ts";
+import { Health } from "../health.ts";
 import { annotationNames } from "./annotations.ts";
 import { Follower } from "./follower.ts";
-import { Health } from "./health.ts";
 import { HttpClient } from "./http.ts";
 import { NodeApi } from "./node_api.ts";
 import { NodeTable } from "./node_table.ts";

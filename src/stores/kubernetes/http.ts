@@ -1,60 +1,32 @@
 /**
- * Requests to an API server over HTTP/1.1 or TLS, one at a time or streamed.
- *
- * Owns connections and time limits: short requests share a few kept connections, a stream has one of its own, and a server that falls
- * silent is an error. Never retries; whoever asked knows whether that makes sense.
+ * Requests to an API server with the credentials that hold at the moment. Never retries.
  *
  * @module
  */
 
-import { Buffer } from "node:buffer";
-import http from "node:http";
-import https from "node:https";
-import type { Access, Credentials } from "./access.ts";
+import { type Request, Transport, type TransportOptions } from "../transport.ts";
+import type { Credentials } from "./access.ts";
 import { refusal } from "./api_error.ts";
-import { Connections } from "./connections.ts";
-
-/** A request. */
-export interface Request {
-  readonly method: "GET" | "PATCH";
-  /** Path and query. */
-  readonly path: string;
-  readonly accept: string;
-  readonly body?: { readonly type: string; readonly text: string };
-  /** Whether the answer goes on for long, so that it has a connection of its own. */
-  readonly stream?: boolean;
-  /** Milliseconds for which the server may be silent; default {@linkcode SILENCE}. */
-  readonly silence?: number;
-}
-
-/** A kept-alive answer comes within milliseconds; a large list from a busy server takes seconds to begin. */
-export const SILENCE = 20_000;
-/** The kernel finds a vanished peer with probes after this many milliseconds of silence, then one a second. */
-const KEEPALIVE = 5000;
 
 /** What a client is made of. */
-export interface HttpOptions {
+export interface HttpOptions extends Omit<TransportOptions, "server"> {
   readonly credentials: Credentials;
-  /** `User-Agent`, by which an API server's log tells who asked. */
-  readonly userAgent: string;
-  /** Called after about every 2 MB read and after a large answer, so that a runtime can give memory back which its own collector would keep for later. */
-  readonly collect?: () => void;
 }
-
-const COLLECT_EVERY = 2 * 1024 * 1024;
 
 /** An HTTP client of one API server. */
 export class HttpClient {
-  readonly #options: HttpOptions;
-  #connections: Connections | null = null;
-  #sinceCollect = 0;
+  readonly #credentials: Credentials;
+  readonly #transport: Transport;
 
-  constructor(options: HttpOptions) {
-    this.#options = options;
+  constructor({ credentials, ...options }: HttpOptions) {
+    this.#credentials = credentials;
+    this.#transport = new Transport({ ...options, server: "the API server" });
   }
 
   /** Bytes of all bodies so far, for measuring. */
-  bytesRead = 0;
+  get bytesRead(): number {
+    return this.#transport.bytesRead;
+  }
 
   /**
    * Sends a request.
@@ -64,108 +36,14 @@ export class HttpClient {
    * @throws {Error} If the server cannot be reached, or a file with credentials cannot be read.
    */
   async request(request: Request, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
-    const access = await this.#options.credentials.access(signal);
-    const response = await this.#send(request, access, signal);
-    const body = this.#body(response, request, access, signal);
-    if (response.statusCode === 200) return body;
-    if (response.statusCode === 401) this.#options.credentials.refused();
-    throw await refusal(`${request.method} ${request.path.replace(/\?.*/, "")}`, response, body);
+    const answer = await this.#transport.request(request, await this.#credentials.access(signal), signal);
+    if (answer.status === 200) return answer.body;
+    if (answer.status === 401) this.#credentials.refused();
+    throw await refusal(`${request.method} ${request.path.replace(/\?.*/, "")}`, answer);
   }
 
   /** Closes all connections. */
   close(): void {
-    this.#connections?.close();
-    this.#connections = null;
+    this.#transport.close();
   }
-
-  #send(request: Request, access: Access, signal: AbortSignal): Promise<http.IncomingMessage> {
-    signal.throwIfAborted();
-    const { url } = access;
-    const path = url.pathname.replace(/\/$/, "") + request.path;
-    const headers: Record<string, string> = { ...access.headers, "user-agent": this.#options.userAgent, accept: request.accept };
-    headers["accept-encoding"] = "identity";
-    if (request.body !== undefined) {
-      headers["content-type"] = request.body.type;
-      headers["content-length"] = String(Buffer.byteLength(request.body.text));
-    }
-    const connections = this.#connectionsFor(access);
-    const agent = request.stream ? connections.ofStreams : connections.kept;
-    const protocol = url.protocol === "http:" ? http : https;
-    const { silence = SILENCE } = request;
-    const hostname = url.hostname.replace(/^\[|\]$/g, "");
-    const sent = protocol.request({ agent, hostname, port: url.port, path, method: request.method, headers });
-    return new Promise((resolve, reject) => {
-      const settle = () => {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", onAbort);
-      };
-      const fail = (error: Error) => {
-        settle();
-        reject(error);
-        sent.destroy(); // Deno emits no error for it
-      };
-      const onAbort = () => fail(signal.reason);
-      const onError = (error: Error) => {
-        fail(unreachable(access, error));
-        this.#connections?.forget();
-      };
-      const timer = setTimeout(() => onError(silent(silence)), silence);
-      signal.addEventListener("abort", onAbort);
-      sent.on("socket", (socket) => socket.setKeepAlive(true, KEEPALIVE));
-      sent.on("error", onError);
-      sent.on("response", (response) => {
-        settle();
-        resolve(response);
-      });
-      sent.end(request.body?.text);
-    });
-  }
-
-  async *#body(response: http.IncomingMessage, request: Request, access: Access, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-    const { silence = SILENCE } = request;
-    const before = this.bytesRead;
-    const timer = setTimeout(() => response.destroy(silent(silence)), silence);
-    const onAbort = () => response.destroy(signal.reason);
-    signal.addEventListener("abort", onAbort);
-    try {
-      signal.throwIfAborted();
-      for await (const piece of response as AsyncIterable<Uint8Array>) {
-        timer.refresh();
-        this.#count(piece.length);
-        yield piece;
-      }
-      if (!response.complete) throw new Error("the connection was cut in the middle of the answer");
-    } catch (error) {
-      signal.throwIfAborted();
-      this.#connections?.forget();
-      throw unreachable(access, error as Error);
-    } finally {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", onAbort);
-      if (this.bytesRead - before > COLLECT_EVERY) this.#options.collect?.();
-    }
-  }
-
-  #count(bytes: number): void {
-    this.bytesRead += bytes;
-    this.#sinceCollect += bytes;
-    if (this.#sinceCollect < COLLECT_EVERY) return;
-    this.#sinceCollect = 0;
-    this.#options.collect?.();
-  }
-
-  #connectionsFor({ url, tls }: Access): Connections {
-    const identity = JSON.stringify([url.protocol, tls]);
-    if (this.#connections?.identity === identity) return this.#connections;
-    this.#connections?.forget();
-    return this.#connections = new Connections(identity, url.protocol, tls);
-  }
-}
-
-function silent(silence: number): Error {
-  return new Error(`no answer for ${silence / 1000} s`);
-}
-
-function unreachable({ url }: Access, error: Error): Error {
-  return new Error(`Cannot reach the API server ${url.origin}: ${error.message}`, { cause: error });
 }

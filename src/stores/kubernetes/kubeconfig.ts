@@ -12,7 +12,8 @@ import { readFile, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { ConfigError, oneLine, quote } from "../../config/errors.ts";
-import { type Access, type Credentials, parseServer, type Tls } from "./access.ts";
+import type { Access, Tls } from "../transport.ts";
+import { type Credentials, parseServer } from "./access.ts";
 import { EXEC, ExecPlugin, type RunPlugin } from "./exec_plugin.ts";
 
 const text = v.nullish(v.string());

@@ -7,11 +7,11 @@
  * @module
  */
 
-import { Backoff } from "./backoff.ts";
-import type { Health } from "./health.ts";
+import { Backoff } from "../backoff.ts";
+import type { Health } from "../health.ts";
+import { pause } from "../wait.ts";
 import type { NodeApi } from "./node_api.ts";
 import type { NodeTable } from "./node_table.ts";
-import { pause } from "./retry.ts";
 
 /** With 5,000 nodes, 2,500 agents a second ask. */
 const WAIT_PER_NODE = 0.4;

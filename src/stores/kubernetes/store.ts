@@ -11,16 +11,17 @@
 import type { Ip } from "../../model/ip.ts";
 import { type Lease, type LeaseEvent, LeaseLostError, type LeaseRequest, type LeaseStore } from "../../model/lease.ts";
 import { configText } from "../config_file.ts";
+import { Health } from "../health.ts";
+import { untilItWorks } from "../retry.ts";
+import { pause } from "../wait.ts";
 import type { Credentials } from "./access.ts";
 import { type AnnotationNames, annotationNames } from "./annotations.ts";
 import { ApiError } from "./api_error.ts";
-import { Health } from "./health.ts";
 import { HttpClient } from "./http.ts";
 import type { NodeObject } from "./node.ts";
 import { NodeApi } from "./node_api.ts";
 import { annotationPatch, changedAnnotations, conditionPatch, leaseFor, overwriteOf, wrongAddresses } from "./own_node.ts";
 import { FAMILIES, recordOf, subnetsOf } from "./record.ts";
-import { pause, untilItWorks } from "./retry.ts";
 import { watchLeases } from "./watch.ts";
 
 /** How the store is made. */

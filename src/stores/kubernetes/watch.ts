@@ -5,8 +5,8 @@
  */
 
 import type { LeaseEvent } from "../../model/lease.ts";
+import type { Health } from "../health.ts";
 import { Follower } from "./follower.ts";
-import type { Health } from "./health.ts";
 import type { NodeApi } from "./node_api.ts";
 import { NodeTable } from "./node_table.ts";
 import { resolveAll } from "./resolver.ts";

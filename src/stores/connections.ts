@@ -1,12 +1,12 @@
 /**
- * The TCP connections to one API server.
+ * The TCP connections of a client.
  *
  * @module
  */
 
 import http from "node:http";
 import https from "node:https";
-import type { Tls } from "./access.ts";
+import type { Tls } from "./transport.ts";
 
 /** Connections that were made with the same certificates. */
 export class Connections {

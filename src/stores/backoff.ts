@@ -4,8 +4,6 @@
  * @module
  */
 
-import { ApiError } from "./api_error.ts";
-
 const FIRST = 500;
 /** A server that is back is found within this many milliseconds. */
 const LONGEST = 4000;
@@ -15,9 +13,15 @@ export class Backoff {
   #failures = 0;
   readonly #random: () => number;
 
-  /** @param random A number in [0, 1). */
-  constructor(random: () => number) {
+  readonly #longest: number;
+
+  /**
+   * @param random A number in [0, 1).
+   * @param longest The longest time in milliseconds.
+   */
+  constructor(random: () => number, longest: number = LONGEST) {
     this.#random = random;
+    this.#longest = longest;
   }
 
   /** After a success the next failure is the first again. */
@@ -25,11 +29,11 @@ export class Backoff {
     this.#failures = 0;
   }
 
-  /** Milliseconds to wait after this error; never less than the server asked for. */
+  /** Milliseconds to wait after this error; never less than the server asked for in seconds, as `retryAfter` of the error. */
   next(error: unknown): number {
-    const grown = Math.min(FIRST * 2 ** this.#failures, LONGEST) * (0.5 + this.#random() / 2);
+    const grown = Math.min(FIRST * 2 ** this.#failures, this.#longest) * (0.5 + this.#random() / 2);
     this.#failures++;
-    const asked = error instanceof ApiError && error.retryAfter !== null ? error.retryAfter * 1000 : 0;
-    return asked + grown;
+    const { retryAfter } = (error ?? {}) as { readonly retryAfter?: number | null };
+    return (retryAfter ?? 0) * 1000 + grown;
   }
 }

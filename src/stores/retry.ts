@@ -1,12 +1,12 @@
 /**
- * Asks again until the API server answers.
+ * Asks again until the server answers.
  *
  * @module
  */
 
-import { setTimeout as sleep } from "node:timers/promises";
 import { Backoff } from "./backoff.ts";
 import type { Health } from "./health.ts";
+import { pause } from "./wait.ts";
 
 /** How {@linkcode untilItWorks} goes about it. */
 export interface RetryOptions {
@@ -38,14 +38,5 @@ export async function untilItWorks<T>(run: () => Promise<T>, options: RetryOptio
       health.bad(error);
       await pause(backoff.next(error), signal);
     }
-  }
-}
-
-/** Waits. @throws The signal's reason, if it is aborted before. */
-export async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
-  try {
-    await sleep(milliseconds, undefined, { signal });
-  } catch {
-    throw signal.reason;
   }
 }

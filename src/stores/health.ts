@@ -1,5 +1,5 @@
 /**
- * Whether the API server answered last time, and what is wrong if something is.
+ * Whether the server answered last time, and what is wrong if something is.
  *
  * @module
  */

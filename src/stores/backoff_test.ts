@@ -6,7 +6,6 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ApiError } from "./api_error.ts";
 import { Backoff } from "./backoff.ts";
 
 test("waiting times double up to four seconds, and begin again after a success", () => {
@@ -31,7 +30,7 @@ test("agents that fail together come back over half of the waiting time", () => 
 });
 
 test("what the server asks for is waited at least, and not by all equally long", () => {
-  const busy = new ApiError("busy", 429, 7);
+  const busy = Object.assign(new Error("busy"), { retryAfter: 7 });
   assert.ok(new Backoff(() => 0).next(busy) >= 7000);
   assert.ok(new Backoff(() => 0.99).next(busy) > new Backoff(() => 0).next(busy));
 });
