@@ -25,14 +25,14 @@ import type { AgentOptions } from "./agent/options.ts";
 import { Records } from "./agent/records.ts";
 import { kernelStanding } from "./agent/report.ts";
 import { type Setup, StartError } from "./agent/setup.ts";
-import { reportOf } from "./agent/status.ts";
+import { conditionsOf, reportOf, type State } from "./agent/status.ts";
 import { Surroundings } from "./agent/surroundings.ts";
 import { TrafficAim } from "./agent/traffic.ts";
 import { type Cidr, contains } from "./model/ip.ts";
 import { type Change, describe, type Item, keyOf, KINDS, same } from "./model/item.ts";
 import type { Dirty, Ownership } from "./model/kernel.ts";
 import type { Lease, LeaseEvent } from "./model/lease.ts";
-import type { Report } from "./model/report.ts";
+import type { Conditions, Report } from "./model/report.ts";
 import { Reconciler } from "./reconcile/reconciler.ts";
 import type { PodRange } from "./traffic/rules.ts";
 
@@ -106,7 +106,7 @@ export class Agent {
     const ended = new AbortController();
     const all = AbortSignal.any([signal, ended.signal]);
     all.addEventListener("abort", () => this.#alarm.poke());
-    const tasks = [this.#configuration.follow(all)];
+    const tasks = [this.#configuration.follow(all), this.#askForPublicIps(all)];
     try {
       await this.#loop(all, tasks);
       const fatal = this.#stopsFor();
@@ -125,13 +125,22 @@ export class Agent {
 
   /** What the agent says about itself. */
   report(): Report {
+    return reportOf(this.#state());
+  }
+
+  /** Whether it is ready: what the report says of that alone, at no cost. */
+  conditions(): Conditions {
+    return conditionsOf(this.#state());
+  }
+
+  #state(): State {
     const { version, node, store, storeNote, clock } = this.#o;
     const { external, problem } = this.#surroundings;
     const { setup } = this.#configuration;
     const input = setup === null ? null : this.#aim.input(setup);
-    return reportOf({
+    return {
       version,
-      node,
+      node: node(),
       now: clock.now(),
       store: { kind: store.kind, health: () => store.health(), note: storeNote },
       setup,
@@ -154,7 +163,7 @@ export class Agent {
         traffic: this.#traffic.problem,
         kernel: this.#kernelProblem,
       },
-    });
+    };
   }
 
   #newOwnLease(previous: readonly Cidr[]): OwnLease {
@@ -171,6 +180,16 @@ export class Agent {
       return subnet === undefined ? [] : [{ network, subnet }];
     });
     this.#ownLease = this.#newOwnLease(subnets);
+  }
+
+  /** Asks for the addresses by which the device is chosen. */
+  async #askForPublicIps(signal: AbortSignal): Promise<void> {
+    try {
+      this.#surroundings.assign(await this.#o.store.configuredPublicIps?.(signal) ?? []);
+    } catch (error) {
+      if (!signal.aborted) this.#fatal = new StartError((error as Error).message);
+    }
+    this.#alarm.poke();
   }
 
   /** One cycle after another, each when something asks for it. */
@@ -214,7 +233,7 @@ export class Agent {
 
   async #cycle(): Promise<void> {
     const { setup } = this.#configuration;
-    if (setup === null) return;
+    if (setup === null || !this.#surroundings.isAssigned) return;
     if (this.#factsDirty) this.#look(setup);
     const lease = this.#ownLease.lease;
     if (this.#surroundings.external === null || lease === null || !fits(lease, setup)) return;

@@ -130,7 +130,7 @@ export class FakeNode {
     const { traffic } = this;
     return {
       version: "test",
-      node: name,
+      node: () => name,
       settings: this.settings,
       backends: BACKENDS,
       kernel: this.kernel,

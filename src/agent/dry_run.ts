@@ -26,6 +26,7 @@ export async function dryRun(options: AgentOptions, signal: AbortSignal): Promis
   if (text === null) throw new StartError("There is no network configuration yet, so there is nothing to plan with");
   const setup = setupOf(text, { ...options, storeKind: store.kind });
   const surroundings = new Surroundings(kernel, settings);
+  surroundings.assign(await store.configuredPublicIps?.(signal) ?? []);
   surroundings.look(setup.network, setup.backend.links(setup.options));
   if (surroundings.external === null) throw new StartError(surroundings.problem!);
   const lease = await store.previousLease(surroundings.publicIps(setup.network), signal);

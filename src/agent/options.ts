@@ -14,8 +14,8 @@ import type { Chance, Clock, Log, SubnetFile } from "./ports.ts";
 /** Everything that the agent is handed: settings, and its ways to the outside. */
 export interface AgentOptions {
   readonly version: string;
-  /** The node's name. */
-  readonly node: string;
+  /** The node's name; `null` while the store has not told it. */
+  readonly node: () => string | null;
   readonly settings: Settings;
   readonly backends: readonly Backend[];
   readonly kernel: Kernel;

@@ -21,7 +21,7 @@ const NAMED = 10;
 /** What a report is made of. */
 export interface State {
   readonly version: string;
-  readonly node: string;
+  readonly node: string | null;
   readonly now: number;
   readonly store: Pick<LeaseStore, "kind" | "health"> & { readonly note: string | null };
   readonly setup: Setup | null;
@@ -61,7 +61,7 @@ export function reportOf(state: State): Report {
   return {
     version,
     node,
-    conditions: conditionsOf(state, missing),
+    conditions: conditionsOf(state),
     backend: setup?.backend.name ?? null,
     network: { ipv4: network(4), ipv6: network(6) },
     store: { kind: store.kind, ...store.health(), note: store.note },
@@ -96,11 +96,14 @@ function reversePaths({ items }: Plan, { observed }: Standing): ReversePathRepor
 }
 
 /** Why the agent is not ready, by condition. */
-function conditionsOf({ lease, now, problems, lastSync, fullList }: State, missing: readonly string[]): Conditions {
+export function conditionsOf({ lease, now, problems, lastSync, fullList, plan, standing, store }: State): Conditions {
+  const { missing } = kernelStanding(plan, standing);
   const expired = lease !== null && lease.expiresAt !== null && lease.expiresAt <= now;
-  const none = problems.config ?? problems.external ?? problems.lease ?? "no lease has been taken yet";
+  const { lastError } = store.health();
+  const waits = (what: string) => lastError === null ? what : `${what}: ${lastError}`;
+  const none = problems.config ?? problems.external ?? problems.lease ?? waits("no lease has been taken yet");
   const outOfSync = !fullList
-    ? "the list of leases has not been read yet"
+    ? waits("the list of leases has not been read yet")
     : missing.length > 0
     ? `${missing.length} items are missing in the kernel: ${missing[0]}`
     : lastSync === null

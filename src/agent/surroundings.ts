@@ -5,7 +5,7 @@
  */
 
 import type { Settings } from "../config/settings.ts";
-import type { Ip } from "../model/ip.ts";
+import { type Family, familyOf, type Ip } from "../model/ip.ts";
 import type { Facts, Kernel, Lookup } from "../model/kernel.ts";
 import type { Lease, Network } from "../model/lease.ts";
 import { difference } from "../reconcile/lists.ts";
@@ -20,6 +20,7 @@ export class Surroundings {
   #facts: Facts = { links: [], addresses: [] };
   #external: External | null = null;
   #problem: string | null = null;
+  #assigned: readonly Ip[] | null = null;
   /** The kernel's answers for the peers' addresses, as of the last look at the facts. */
   readonly #lookups = new Map<Ip, Lookup>();
   #ways: ReadonlyMap<Ip, Way> = new Map();
@@ -48,6 +49,16 @@ export class Surroundings {
     return this.#problem;
   }
 
+  /** Whether it is known which public addresses the store sets. */
+  get isAssigned(): boolean {
+    return this.#assigned !== null;
+  }
+
+  /** Takes over the public addresses that the store sets; they stand in for those of the flags, also in the choice of the device. */
+  assign(ips: readonly Ip[]): void {
+    this.#assigned = ips;
+  }
+
   /** What is believed of the peers' addresses. */
   get ways(): ReadonlyMap<Ip, Way> {
     return this.#ways;
@@ -61,14 +72,13 @@ export class Surroundings {
   /** Looks again. `own` are our devices, which lead nowhere else. */
   look(network: Network, own: readonly string[]): void {
     const kernel = this.#kernel;
-    const { publicIp, publicIpv6, interfaces } = this.#settings;
     this.#facts = kernel.facts();
     this.#lookups.clear();
     this.#unsettled = true;
     const chosen = chooseExternal({
       families: familiesOf(network),
-      choices: interfaces,
-      publicIps: [publicIp, publicIpv6].filter((ip) => ip !== null),
+      choices: this.#settings.interfaces,
+      publicIps: ([4, 6] as const).flatMap((family) => this.#askedIp(family) ?? []),
       facts: this.#facts,
       defaultRoute: (family) => kernel.defaultRoute(family),
       lookup: (ip) => kernel.lookup([ip], own).get(ip),
@@ -80,10 +90,12 @@ export class Surroundings {
 
   /** The addresses that this node publishes, one per family, IPv4 first. */
   publicIps(network: Network): Ip[] {
+    return familiesOf(network).flatMap((family) => this.#askedIp(family) ?? this.#external?.addresses.get(family) ?? []);
+  }
+
+  #askedIp(family: Family): Ip | null {
     const { publicIp, publicIpv6 } = this.#settings;
-    return familiesOf(network).flatMap((family) =>
-      (family === 4 ? publicIp : publicIpv6) ?? this.#external?.addresses.get(family) ?? []
-    );
+    return this.#assigned?.find((ip) => familyOf(ip) === family) ?? (family === 4 ? publicIp : publicIpv6);
   }
 
   /** The addresses on devices that are not ours. */

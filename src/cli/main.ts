@@ -33,6 +33,9 @@ import { commandRunner } from "../traffic/run.ts";
 /** The release that this source is of. */
 const VERSION = "0.1.0";
 
+/** A plan waits so many milliseconds for the lease store. */
+const PLAN_LIMIT = 15_000;
+
 const print = (text: string) => process.stdout.write(text.endsWith("\n") ? text : `${text}\n`);
 
 /** Runs a command; resolves with the exit code. */
@@ -78,11 +81,11 @@ async function open(settings: Settings, log: Log, readOnly = false) {
   await using stack = new AsyncDisposableStack();
   const driver = await openDriver();
   const kernel = stack.use(openKernel(driver, { nexthopObjects: process.env["WEFT_NEXTHOP_OBJECTS"] !== "off" }));
-  const opened = await openStore(settings, { clock, chance, log, readOnly });
+  const opened = await openStore(settings, { clock, chance, log, readOnly, version: VERSION });
   const store = stack.use(opened.store);
   const options: AgentOptions = {
     version: VERSION,
-    node: settings.nodeName ?? hostname(),
+    node: opened.node,
     settings,
     backends: BACKENDS,
     kernel,
@@ -94,7 +97,7 @@ async function open(settings: Settings, log: Log, readOnly = false) {
     chance,
     log,
   };
-  return { options, driver, disposables: stack.move() };
+  return { options, driver, attend: opened.attend, disposables: stack.move() };
 }
 
 /** @throws {UsageError} If `--backend` asks for one that does not exist. */
@@ -123,30 +126,29 @@ async function runAgent(settings: Settings, warnings: readonly string[]): Promis
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => ended.abort(new Error(`${signal} was received`)));
   await using lock = await lockNode(settings.subnetFile);
   if (lock === null) throw new StartError(`Another agent runs in this network namespace and writes "${settings.subnetFile}"`);
-  const { options, driver, disposables } = await open(settings, log);
+  const { options, driver, attend, disposables } = await open(settings, log);
   await using _ = disposables;
   if (options.storeNote !== null) log("info", options.storeNote);
   const agent = new Agent(options);
   disposables.use(await serve(settings, agent, options.node, log));
-  log("info", `Weft ${VERSION} starts on ${options.node} with the ${options.store.kind} lease store`);
-  const stopping = notifySystemd(
-    process.env,
-    (path, text) => driver.sendDatagram(path, text),
-    () => reasonNotReady(agent.report().conditions),
-  );
+  log("info", `Weft ${VERSION} starts on ${options.node() ?? "this node"} with the ${options.store.kind} lease store`);
+  const notReady = () => reasonNotReady(agent.conditions());
+  const stopping = notifySystemd(process.env, (path, text) => driver.sendDatagram(path, text), notReady);
   ended.signal.addEventListener("abort", stopping);
+  void attend?.(notReady, ended.signal);
   await agent.run(ended.signal);
   log("info", "Stopped; everything stays in place");
   return 0;
 }
 
 /** Opens the status API and the health port. */
-async function serve(settings: Settings, agent: Agent, node: string, log: Log): Promise<AsyncDisposable> {
+async function serve(settings: Settings, agent: Agent, node: () => string | null, log: Log): Promise<AsyncDisposable> {
   await using stack = new AsyncDisposableStack();
   const report = () => agent.report();
   const onError = (error: Error) => log("warning", error.message);
-  const hosts =
-    () => [node, hostname(), ...Object.values(networkInterfaces()).flatMap((all) => all?.map(({ address }) => address) ?? [])];
+  const hosts = () =>
+    [node(), hostname(), ...Object.values(networkInterfaces()).flatMap((all) => all?.map(({ address }) => address) ?? [])]
+      .filter((host) => host !== null);
   const { address, given } = settings.statusListen;
   if (address !== null) {
     const listener = await listenOrWarn(() => listen(createStatusApp({ report, hosts }), address, onError), given, log);
@@ -173,9 +175,12 @@ async function plan({ settings, warnings, json }: Extract<Command, { name: "plan
   warnings.forEach((warning) => log("warning", warning));
   const { options, disposables } = await open(settings, log, true);
   await using _ = disposables;
-  const ended = new AbortController();
-  const changes = await Agent.dryRun(options, ended.signal);
-  ended.abort();
+  const late = AbortSignal.timeout(PLAN_LIMIT);
+  const changes = await Agent.dryRun(options, late).catch((error: Error) => {
+    if (!late.aborted) throw error;
+    const why = options.store.health().lastError ?? "it did not answer";
+    throw new StartError(`Cannot plan: nothing came from the ${options.store.kind} lease store for ${PLAN_LIMIT / 1000} s: ${why}`);
+  });
   if (json) print(JSON.stringify(changes));
   else if (changes.length === 0) print("Nothing to change: the kernel holds what is planned.");
   else print(changes.map((change) => `${verb(change)} ${describe(change.item)}`).join("\n"));

@@ -9,13 +9,20 @@ import type { Chance, Clock, Log } from "../agent/ports.ts";
 import { StartError } from "../agent.ts";
 import type { Settings } from "../config/settings.ts";
 import type { LeaseStore } from "../model/lease.ts";
-import { openEmbeddedStore } from "../stores/embedded.ts";
 
 /** An open store. */
 export interface OpenedStore {
   readonly store: LeaseStore;
   /** What the operator should know of this kind of store; `null` if nothing. */
   readonly note: string | null;
+  /** This node's name; `null` while the store has not told it. */
+  readonly node: () => string | null;
+  /**
+   * Tells the store's own world how the agent does, until the signal ends it; absent where nobody there wants to know.
+   *
+   * @param notReady Why the agent is not ready; `null` if it is.
+   */
+  readonly attend?: (notReady: () => string | null, signal: AbortSignal) => Promise<void>;
 }
 
 /** What a store is opened with. */
@@ -25,30 +32,35 @@ export interface StoreInput {
   readonly log: Log;
   /** Nothing is written, and what is not there is not made. */
   readonly readOnly: boolean;
+  /** The agent's release. */
+  readonly version: string;
 }
 
-/** Opens it. @throws {StartError} If this release does not have it. */
-export async function openStore(
-  settings: Settings,
-  { clock, chance, log, readOnly }: StoreInput,
-): Promise<OpenedStore> {
+/** Opens it, and loads the code of no other. @throws {StartError} If this release does not have it. */
+export async function openStore(settings: Settings, input: StoreInput): Promise<OpenedStore> {
   const { store, netConfig } = settings;
+  const { clock, chance, readOnly } = input;
+  const node = settings.nodeName ?? hostname();
   switch (store.kind) {
-    case "embedded":
+    case "embedded": {
+      const { openEmbeddedStore } = await import("../stores/embedded.ts");
       return {
         store: await openEmbeddedStore({
           path: store.file,
           readOnly,
-          node: settings.nodeName ?? hostname(),
+          node,
           netConfigPath: netConfig.path,
           netConfigPathIsDefault: !netConfig.given,
           now: () => clock.now(),
           random: () => chance.number(),
         }),
         note: `Leases are shared only by agents that open ${store.file}`,
+        node: () => node,
       };
+    }
+    case "kubernetes":
+      return (await import("./kubernetes_store.ts")).openKubernetesStore(settings, store, input);
     default:
-      void log;
       throw new StartError(`The ${store.kind} lease store is not part of this release`);
   }
 }

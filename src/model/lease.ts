@@ -101,6 +101,13 @@ export interface LeaseStore extends AsyncDisposable {
   health(): { readonly connected: boolean; readonly lastError: string | null };
   /** The text of the network configuration: at once if there is one, else when there is, and again whenever it changes. */
   networkConfig(signal: AbortSignal): AsyncIterable<string>;
+  /**
+   * The public addresses that whoever looks after the store set for this node, in place of `--public-ip` and `--public-ipv6`; waits
+   * until the store answers. Absent where a store has no such thing.
+   *
+   * @throws {Error} If it will never know, because it can not tell which node this is.
+   */
+  configuredPublicIps?(signal: AbortSignal): Promise<readonly Ip[]>;
   /** The lease that this node held before, found by its public address (etcd, embedded) or its name (Kubernetes); `null` if none. */
   previousLease(publicIps: readonly Ip[], signal: AbortSignal): Promise<Lease | null>;
   /**

@@ -72,7 +72,7 @@ export interface ReversePathReport {
 export interface Report {
   readonly version: string;
   /** The node's name. */
-  readonly node: string;
+  readonly node: string | null;
   readonly conditions: Conditions;
   /** The backend's name. */
   readonly backend: string | null;

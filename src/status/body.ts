@@ -9,7 +9,7 @@ import { countPeers, type PeerCounts, type Problem, reasonNotReady, type Report,
 /** The JSON of `/v1/status`. What is not known is `null`; the shape is always the same. */
 export interface StatusBody {
   readonly version: string;
-  readonly node: string;
+  readonly node: string | null;
   readonly ready: boolean;
   readonly reason: string | null;
   readonly backend: string | null;

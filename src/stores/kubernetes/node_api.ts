@@ -133,12 +133,16 @@ export class NodeApi {
     for await (const _ of await this.#http.request({ method: "PATCH", path, accept, body }, signal));
   }
 
-  /** The name of the node on which a pod runs. */
-  async nodeOfPod(namespace: string, pod: string, signal: AbortSignal): Promise<string> {
+  /** The name of the node on which a pod runs; `null` if there is no such pod, or if it runs nowhere. */
+  async nodeOfPod(namespace: string, pod: string, signal: AbortSignal): Promise<string | null> {
     const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(pod)}`;
-    const { spec } = await this.#json(path, signal) as { spec?: { nodeName?: unknown } };
-    if (typeof spec?.nodeName !== "string" || spec.nodeName === "") throw new Error(`Pod ${namespace}/${pod} has no node yet`);
-    return spec.nodeName;
+    try {
+      const { spec } = await this.#json(path, signal) as { spec?: { nodeName?: unknown } };
+      return typeof spec?.nodeName === "string" && spec.nodeName !== "" ? spec.nodeName : null;
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 404) return null;
+      throw error;
+    }
   }
 
   async #list(query: string, whole: boolean, put: (node: NodeObject) => void, signal: AbortSignal) {

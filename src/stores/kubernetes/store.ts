@@ -8,6 +8,7 @@
  * @module
  */
 
+import { ConfigError, quote } from "../../config/errors.ts";
 import type { Ip } from "../../model/ip.ts";
 import { type Lease, type LeaseEvent, LeaseLostError, type LeaseRequest, type LeaseStore } from "../../model/lease.ts";
 import { configText } from "../config_file.ts";
@@ -52,6 +53,7 @@ export class KubernetesStore implements LeaseStore {
   readonly #api: NodeApi;
   readonly #health = new Health();
   #nodeName: string | null;
+  #nodeUid: string | null = null;
 
   /** @throws {SyntaxError} If the prefix can not begin the name of an annotation. */
   constructor(options: KubernetesOptions) {
@@ -71,13 +73,33 @@ export class KubernetesStore implements LeaseStore {
     return this.#http.bytesRead;
   }
 
-  /** The name of this node's Node: the one that was given, or the one on which the pod runs. */
+  /** The name of this node's Node; `null` while the API server has not told it. */
+  get node(): string | null {
+    return this.#nodeName;
+  }
+
+  /** The uid of the Node of which the lease was taken last; another one once the Node was deleted, made again and taken. */
+  get nodeUid(): string | null {
+    return this.#nodeUid;
+  }
+
+  /**
+   * The name of this node's Node: the one that was given, or the one on which the pod runs.
+   *
+   * @throws {ConfigError} If the pod is on no node.
+   */
   async nodeName(signal: AbortSignal): Promise<string> {
     const { node } = this.#options;
-    if (this.#nodeName === null && typeof node !== "string") {
-      this.#nodeName = await this.#persist(() => this.#api.nodeOfPod(node.namespace, node.pod, signal), signal);
+    if (this.#nodeName !== null || typeof node === "string") return this.#nodeName!;
+    const { namespace, pod } = node;
+    const name = await this.#persist(() => this.#api.nodeOfPod(namespace, pod, signal), signal);
+    if (name === null) {
+      throw new ConfigError(
+        `Cannot tell the name of this node: pod ${quote(`${namespace}/${pod}`)} does not exist or is on no node; ` +
+          `give --node-name or NODE_NAME`,
+      );
     }
-    return this.#nodeName!;
+    return this.#nodeName = name;
   }
 
   networkConfig(signal: AbortSignal): AsyncIterable<string> {
@@ -104,6 +126,7 @@ export class KubernetesStore implements LeaseStore {
         this.#health.problem("lease", null);
         const lease = leaseFor(node, request);
         await this.#publish(node, lease, signal);
+        this.#nodeUid = node.uid;
         return lease;
       }
       const name = await this.nodeName(signal);

@@ -186,17 +186,35 @@ test("what an administrator wrote wrong is told, and the node's own address publ
   assert.deepEqual(await it.store.configuredPublicIps(soon()), ["203.0.113.5"]);
 });
 
-test("the node's name is that of the node on which its pod runs, once it has one", async () => {
-  await using it = await bed({ node: { namespace: "kube-system", pod: "weft-x" } });
-  const answers: unknown[] = [{ spec: {} }, { spec: { nodeName: "10.0.0.7" } }];
+/** A store that knows its node by a pod, and a server that says this of the pod, one after the other. */
+async function bedOfPod(...answers: readonly (readonly [status: number, body: unknown])[]) {
+  const it = await bed({ node: { namespace: "kube-system", pod: "weft-x" } });
+  let next = 0;
   it.server.intercept = ({ path }, response) => {
     if (path !== "/api/v1/namespaces/kube-system/pods/weft-x") return false;
-    response.end(JSON.stringify(answers.shift()));
+    const [status, body] = answers[next++]!;
+    response.writeHead(status).end(JSON.stringify(body));
     return true;
   };
+  return it;
+}
+
+test("the node's name is that of the node on which its pod runs", async () => {
+  await using it = await bedOfPod([503, {}], [200, { spec: { nodeName: "10.0.0.7" } }]);
+  assert.equal(it.store.node, null);
   assert.equal(await it.store.nodeName(soon()), "10.0.0.7");
-  assert.equal(await it.store.nodeName(soon()), "10.0.0.7");
-  assert.deepEqual(answers, [], "it is asked for once");
+  assert.equal(await it.store.nodeName(soon()), "10.0.0.7", "it is asked for once");
+  assert.equal(it.store.node, "10.0.0.7");
+});
+
+test("a pod that is not there, or on no node, tells no name, and that does not pass", async () => {
+  for (const answer of [[404, {}], [200, { spec: {} }], [200, { spec: { nodeName: "" } }]] as const) {
+    await using it = await bedOfPod(answer);
+    await assert.rejects(
+      it.store.configuredPublicIps(soon()),
+      /^ConfigError: Cannot tell the name of this node: pod "kube-system\/weft-x" does not exist or is on no node; give --node-name/,
+    );
+  }
 });
 
 test("the condition is patched until the server has heard it", async () => {
