@@ -44,6 +44,9 @@ const TABLE: Readonly<Record<string, Row | typeof FREE>> = {
   },
   "src/cli": FREE,
   backends: { layers: ["src/mod"], packages: ["valibot"], node: true }, // for their effects; planners are pure
+  // Those that are not built in stand alone: nothing of ours is there when they are loaded.
+  "backends/alloc": { types: ["src/mod"] },
+  "backends/extension": { types: ["src/mod"], node: true, runtime: true },
   ffi: { node: true, runtime: true },
   scripts: FREE,
   test: FREE,
@@ -83,10 +86,14 @@ function judgePackage(layer: string, row: Row, specifier: string): string | null
   return row.packages?.includes(name) ? null : `${layer} may not import the package ${name}`;
 }
 
-/** The layer of a path from the repository's root: `src/x.ts`, `src/x_test.ts` and `src/x/y.ts` are all of `src/x`. */
+/**
+ * The layer of a path from the repository's root: `src/x.ts`, `src/x_test.ts` and `src/x/y.ts` are all of `src/x`. Elsewhere it is the
+ * folder, unless the file has a row of its own.
+ */
 function layerOf(path: string): string {
   const [top = "", second = ""] = path.split("/");
-  return top === "src" ? `src/${second.replace(/(_test)?\.ts$/, "")}` : top;
+  const single = `${top}/${second.replace(/(_test)?\.ts$/, "")}`;
+  return top === "src" || single in TABLE ? single : top;
 }
 
 function mayNameRuntime(file: string): boolean {
