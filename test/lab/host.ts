@@ -121,7 +121,7 @@ export class Host implements Place {
     const { interval = 0.01 } = options;
     const timeout = 30_000 + count * interval * 1000;
     const { stdout, stderr } = await this.attempt(pingArguments(address, { ...options, count }), { timeout });
-    return parsePing(stdout + stderr, false);
+    return parsePing(stdout + stderr);
   }
 
   /** Pings an address until stopped. Returns after the first answer. @throws {Error} If none comes in 5 s. */

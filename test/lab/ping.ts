@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Daemon } from "./command.ts";
+import { type Daemon, until } from "./command.ts";
 
 /** How packets are sent. */
 export interface PingOptions {
@@ -42,21 +42,17 @@ export function pingArguments(address: string, { count, interval = 0.01, size, w
 /**
  * Reads what ping(8) wrote.
  *
- * @param text All of its output, without `-q`.
- * @param cut Whether it was stopped and not done: then a last packet without answer may have been on its way and is not counted.
- * @throws {Error} If there is no summary, with the text.
+ * @param text All of its output, without `-q`. What it told first of the packets sent counts: its summary, or its answer to a SIGQUIT
+ * before; later packets are left out.
+ * @throws {Error} If it told nothing, with the text.
  */
-export function parsePing(text: string, cut: boolean): PingResult {
-  const summary = /^(\d+) packets transmitted/m.exec(text);
-  if (summary === null) throw new Error(`ping gave no summary:\n${text.trim().slice(-2000)}`);
+export function parsePing(text: string): PingResult {
+  const sent = packetsSent(text);
+  if (sent === null) throw new Error(`ping gave no summary:\n${text.trim().slice(-2000)}`);
   const answered = new Map<number, number>();
   for (const [, seq, time] of text.matchAll(/bytes from .*icmp_seq=(\d+) .*time=([\d.]+) ms/g)) {
-    answered.set(Number(seq), Number(time));
+    if (Number(seq) <= sent) answered.set(Number(seq), Number(time));
   }
-  const transmitted = Number(summary[1]);
-  const sent = cut && transmitted > 1 && !answered.has(transmitted) && answered.has(transmitted - 1)
-    ? transmitted - 1
-    : transmitted;
   const holes: { first: number; last: number }[] = [];
   for (let seq = 1; seq <= sent; seq++) {
     if (answered.has(seq)) continue;
@@ -68,6 +64,15 @@ export function parsePing(text: string, cut: boolean): PingResult {
   const received = answered.size;
   return { sent, received, lost: sent - received, rttMs: received === 0 ? null : total / received, holes };
 }
+
+/** How many packets ping says that it has sent: `19/20 packets, 5% loss` after SIGQUIT, `20 packets transmitted` at its end. */
+function packetsSent(text: string): number | null {
+  const told = /(\d+) packets(?:,| transmitted)/.exec(text);
+  return told === null ? null : Number(told[1]);
+}
+
+/** Milliseconds that the last packets have to be answered. */
+const LINGER = 1000;
 
 /** A ping that goes on until it is stopped. */
 export class Pinger implements AsyncDisposable {
@@ -83,10 +88,14 @@ export class Pinger implements AsyncDisposable {
     return this.#daemon.text().split(" bytes from ").length - 1;
   }
 
-  /** Stops and counts. A last packet that may still have been on its way is not counted. */
+  /** Counts the packets sent until now, once all are answered or a second has passed, and stops. */
   async stop(): Promise<PingResult> {
+    const result = () => parsePing(this.#daemon.text());
+    this.#daemon.signal("SIGQUIT"); // it tells how many it has sent, and goes on: what is under way then is still heard
+    await until("ping tells what it has sent", result);
+    await until("all packets are answered", () => result().lost === 0, { timeout: LINGER }).catch(() => {}); // the others are lost
     await this.#daemon.stop("SIGINT");
-    return parsePing(this.#daemon.text(), true);
+    return result();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

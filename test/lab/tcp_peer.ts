@@ -8,12 +8,13 @@
 
 import { connect, createServer } from "node:net";
 import process from "node:process";
+import { PATIENCE } from "./command.ts";
 import type { FlowResult } from "./flow.ts";
 
 /** Bytes of one message: its number, so that nothing that comes back can be mistaken for another. */
 const SIZE = 8;
 /** Milliseconds to wait, after SIGTERM, for answers that are under way. */
-const LINGER = 1000;
+const LINGER = PATIENCE * 1000;
 
 function serve(port: number): void {
   const server = createServer((socket) => {
