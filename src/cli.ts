@@ -16,6 +16,6 @@ if (process.env["CNI_COMMAND"] !== undefined && (calledAs === "flannel" || args[
   const { cni } = await import("./cli/cni.ts");
   process.exit(await cni());
 } else {
-  const { main } = await import("./cli/main.ts");
-  process.exit(await main(process.argv0, args));
+  const { start } = await import("./cli/start.ts");
+  process.exit(await start(process.argv0, args));
 }

@@ -1,5 +1,5 @@
 /**
- * The commands of the executable: what each does with settings, ports and exit codes.
+ * The commands that look at the agent or are it: what each does with settings, ports and exit codes.
  *
  * @module
  */
@@ -15,8 +15,9 @@ import { describeLeftovers, leftovers, remove } from "./cleanup.ts";
 import { lockNode } from "./lock.ts";
 import { notifySystemd } from "./notify.ts";
 import { openStore } from "./store.ts";
-import { type Command, parseCommand } from "../config/command.ts";
-import { ConfigError, quote, UsageError } from "../config/errors.ts";
+import type { Command as AnyCommand } from "../config/command.ts";
+import type { Light } from "./start.ts";
+import { quote, UsageError } from "../config/errors.ts";
 import type { Settings } from "../config/settings.ts";
 import { openKernel } from "../kernel/kernel.ts";
 import { describe } from "../model/item.ts";
@@ -36,19 +37,14 @@ const VERSION = "0.1.0";
 /** A plan waits so many milliseconds for the lease store. */
 const PLAN_LIMIT = 15_000;
 
+/** What is asked for here. */
+type Command = Exclude<AnyCommand, Light>;
+
 const print = (text: string) => process.stdout.write(text.endsWith("\n") ? text : `${text}\n`);
 
 /** Runs a command; resolves with the exit code. */
-export async function main(argv0: string, args: readonly string[]): Promise<number> {
-  return await command(argv0, args).catch(tell);
-}
-
-async function command(argv0: string, args: readonly string[]): Promise<number> {
-  const command = parseCommand(argv0, args, process.env);
+export async function main(command: Command): Promise<number> {
   switch (command.name) {
-    case "help":
-      print(command.text);
-      return 0;
     case "version":
       print(command.json ? JSON.stringify({ version: VERSION }) : `agent ${VERSION}`);
       return 0;
@@ -215,14 +211,4 @@ async function readSubnetFile(path: string): Promise<string> {
       `Cannot read "${path}", which tells what to clean up: ${(error as Error).message}; name it with --subnet-file`,
     );
   }
-}
-
-/** How an error is told: usage and configuration errors are the user's, all others are ours or the system's. */
-function tell(error: unknown): number {
-  const message = error instanceof Error ? error.message : String(error);
-  process.stderr.write(`agent: ${message}\n`);
-  const known = error instanceof StartError || error instanceof ConfigError || error instanceof UsageError ||
-    error instanceof ListenError;
-  if (!known && process.env["WEFT_TRACE"] !== undefined && error instanceof Error) process.stderr.write(`${error.stack}\n`);
-  return error instanceof UsageError ? 2 : 1;
 }

@@ -18,6 +18,15 @@ import { type Settings, settingsOf } from "./settings.ts";
 export type Command =
   | { readonly name: "help"; readonly text: string }
   | { readonly name: "version"; readonly json: boolean }
+  | {
+    readonly name: "install-cni";
+    /** `null` for the usual one. */
+    readonly conf: string | null;
+    readonly confDir: string;
+    readonly binDir: string;
+  }
+  /** With arguments that are not flags of the agent's. */
+  | { readonly name: "docker-opts" | "install-conf"; readonly args: readonly string[] }
   | { readonly name: "agent"; readonly settings: Settings; readonly warnings: readonly string[] }
   | { readonly name: "plan"; readonly settings: Settings; readonly warnings: readonly string[]; readonly json: boolean }
   | {
@@ -32,7 +41,8 @@ export type Command =
 /**
  * Understands a command line.
  *
- * Called as `flanneld`, the agent keeps its leases in etcd unless another lease store is asked for.
+ * Called as `flanneld`, the agent keeps its leases in etcd unless another lease store is asked for; called as `install-conf`, it is the
+ * program of flannel's image that has this name.
  *
  * @param argv0 How the executable was called; only the part behind the last slash counts.
  * @param args The arguments behind it.
@@ -52,13 +62,19 @@ export type Command =
  * ```
  */
 export function parseCommand(argv0: string, args: readonly string[], env: Environment): Command {
-  const asFlanneld = argv0.slice(argv0.lastIndexOf("/") + 1) === "flanneld";
+  const calledAs = argv0.slice(argv0.lastIndexOf("/") + 1);
+  if (calledAs === "install-conf") return { name: calledAs, args };
+  const asFlanneld = calledAs === "flanneld";
   const program = asFlanneld ? "flanneld" : "agent";
   const name = commandOf(program, args);
+  if (name === "docker-opts") return { name, args: args.slice(1) };
   const given = readFlags(program, name, name === "agent" ? args : args.slice(1), env);
   const { values } = given;
   if (given.help) return { name: "help", text: renderHelp(program, name) };
   if (name === "version" || values.version) return { name: "version", json: values.json };
+  if (name === "install-cni") {
+    return { name, conf: values["cni-conf"], confDir: values["cni-conf-dir"], binDir: values["cni-bin-dir"] };
+  }
   if (name === "status" || name === "peers") {
     const address = values["status-listen"];
     if (address === null) {

@@ -132,7 +132,7 @@ const WRONG: readonly (readonly [args: readonly string[], env: Environment, mess
   [["--", "x"], {}, /^Cannot use the argument "x"/],
   [["-"], {}, /^Cannot use the argument "-"/],
   [["--ip-masq", "plan"], {}, /^Cannot take the subcommand "plan" behind flags: write it first, as in "agent plan --help"$/],
-  [["doctor"], {}, /^Unknown subcommand "doctor": .* there are status, peers, plan, cleanup, version /],
+  [["doctor"], {}, /^Unknown subcommand "doctor": .* there are status, peers, plan, cleanup,  /],
   [["statsu"], {}, /^Unknown subcommand "statsu": the nearest is status, and /],
   [["agent"], {}, /^Unknown subcommand "agent"/],
   [[""], {}, /^Unknown subcommand ""/],
@@ -313,4 +313,15 @@ test("no arguments or variables make more of a mess than a usage error of one li
       assert.match(error.message, /^[^\p{Cc}\u2028\u2029]{1,1200}$/u, JSON.stringify([args, env]));
     }
   }
+});
+
+test("install-cni says what goes where; docker-opts and install-conf take arguments of their own", () => {
+  const conf = { confDir: "/etc/cni/net.d", binDir: "/opt/cni/bin" };
+  assert.deepEqual(parseCommand("agent", ["install-cni"], {}), { name: "install-cni", conf: null, ...conf });
+  assert.deepEqual(parseCommand("agent", ["install-cni", "--cni-conf=/c.json", "-cni-bin-dir", "/b"], {}), {
+    ...{ name: "install-cni", conf: "/c.json", ...conf, binDir: "/b" },
+  });
+  assert.match(usage(["install-cni", "--iface=eth0"]), /--cni-conf-dir/);
+  assert.deepEqual(parseCommand("agent", ["docker-opts", "-i", "--help"], {}), { name: "docker-opts", args: ["-i", "--help"] });
+  assert.deepEqual(parseCommand("/opt/bin/install-conf", ["--x", "agent"], {}), { name: "install-conf", args: ["--x", "agent"] });
 });

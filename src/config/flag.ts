@@ -23,6 +23,8 @@ export const COMMANDS = {
   peers: "list the other nodes, the way to each and why one is not reached",
   plan: "show what the agent would put into the kernel, and change nothing",
   cleanup: "remove from this node what agents made here, and nothing else",
+  "install-cni": "install the CNI plugin and its configuration for the container runtime of this node",
+  "docker-opts": "write options for the Docker daemon; takes the options of mk-docker-opts.sh",
   version: "print the version",
 } as const;
 
@@ -32,6 +34,7 @@ export type CommandName = keyof typeof COMMANDS;
 /** The headings of help, in its order. */
 export const GROUPS = [
   "Output",
+  "Installation",
   "Network",
   "Lease store",
   "etcd",

@@ -33,6 +33,32 @@ export const FLAGS = {
     help: "print what would be removed, and remove nothing",
   },
 
+  "cni-conf": {
+    type: t.optional(t.path),
+    default: "",
+    group: "Installation",
+    env: null,
+    commands: ["install-cni"],
+    help:
+      "configuration to install; without it /etc/kube-flannel/cni-conf.json, and without that file the one of flannel's manifest",
+  },
+  "cni-conf-dir": {
+    type: t.path,
+    default: "/etc/cni/net.d",
+    group: "Installation",
+    env: null,
+    commands: ["install-cni"],
+    help: "where the runtime looks for configurations; it gets 10-flannel.conflist",
+  },
+  "cni-bin-dir": {
+    type: t.path,
+    default: "/opt/cni/bin",
+    group: "Installation",
+    env: null,
+    commands: ["install-cni"],
+    help: "where the runtime looks for plugins; it gets flannel",
+  },
+
   "backend": {
     type: t.optional(t.backendName),
     default: "",

@@ -50,7 +50,7 @@ export function renderHelp(program: string, command: CommandName): string {
 }
 
 function renderCommands(program: string): string {
-  const rows = Object.entries(COMMANDS).filter(([name]) => name !== "agent").map(([name, what]) => `  ${name.padEnd(10)}${what}\n`);
+  const rows = Object.entries(COMMANDS).filter(([name]) => name !== "agent").map(([name, what]) => `  ${name.padEnd(13)}${what}\n`);
   return `Commands, written before their flags (see ${program} COMMAND --help):\n${rows.join("")}`;
 }
 

@@ -60,7 +60,7 @@ const USAGE: readonly Call[] = [
 /** The same of subcommands, which do not take the node's flags. */
 const USAGE_OF_SUBCOMMANDS: readonly Call[] = [
   { args: ["statsu"], says: ["statsu", "the nearest is status", "plan"] },
-  { args: ["frobnicate"], says: ["frobnicate", "status, peers, plan, cleanup, version"] },
+  { args: ["frobnicate"], says: ["frobnicate", "status, peers, plan, cleanup"] },
   { args: ["status", "--jsno"], says: ["--jsno", "--json", "agent status"] },
   { args: ["cleanup", "--dry-rnu"], says: ["--dry-rnu", "--dry-run"] },
   { args: ["peers", "--iface=eth0"], says: ["--iface", "agent peers", "--status-listen"] },
