@@ -132,7 +132,7 @@ const WRONG: readonly (readonly [args: readonly string[], env: Environment, mess
   [["--", "x"], {}, /^Cannot use the argument "x"/],
   [["-"], {}, /^Cannot use the argument "-"/],
   [["--ip-masq", "plan"], {}, /^Cannot take the subcommand "plan" behind flags: write it first, as in "agent plan --help"$/],
-  [["doctor"], {}, /^Unknown subcommand "doctor": .* there are status, peers, plan, cleanup,  /],
+  [["doctor"], {}, /^Unknown subcommand "doctor": .* there are status, peers, plan, cleanup, /],
   [["statsu"], {}, /^Unknown subcommand "statsu": the nearest is status, and /],
   [["agent"], {}, /^Unknown subcommand "agent"/],
   [[""], {}, /^Unknown subcommand ""/],

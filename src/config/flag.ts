@@ -23,7 +23,7 @@ export const COMMANDS = {
   peers: "list the other nodes, the way to each and why one is not reached",
   plan: "show what the agent would put into the kernel, and change nothing",
   cleanup: "remove from this node what agents made here, and nothing else",
-  "install-cni": "install the CNI plugin and its configuration for the container runtime of this node",
+  "install-cni": "install the CNI plugin and its configuration for the container runtime",
   "docker-opts": "write options for the Docker daemon; takes the options of mk-docker-opts.sh",
   version: "print the version",
 } as const;
