@@ -7,6 +7,7 @@
 
 import process from "node:process";
 import { openDriver } from "../ffi/mod.ts";
+import { keys } from "../src/cli/adapters.ts";
 import { openKernel } from "../src/kernel/kernel.ts";
 import { cidrOf, type Ip, ipNumber, ipOf, macFromBytes, networkOf, parseIp } from "../src/model/ip.ts";
 import type { Change, Item } from "../src/model/item.ts";
@@ -41,7 +42,7 @@ function itemsOf(peer: number): Item[] {
   }
 }
 
-using kernel = openKernel(await openDriver());
+using kernel = openKernel(await openDriver(), { keys });
 const items = Array.from({ length: Number(count) }, (_, peer) => itemsOf(peer)).flat();
 const changes = items.map((item): Change => ({ op: "put", item, old: null }));
 if (process.env["WEFT_BENCH_COLD"] === undefined) {

@@ -11,6 +11,7 @@ export { foldKeys } from "./model/fold_keys.ts";
 export { linkLocalOf, networkOf, parseCidr, parseIp, parseMac } from "./model/ip.ts";
 export { isUnicastMac } from "./model/ip.ts";
 export type { Cidr, Family, Ip, Mac } from "./model/ip.ts";
-export type { Address, Fdb, Hop, Item, Link, Neighbour, Nexthop, ReversePath, Route } from "./model/item.ts";
+export type { Address, AllowedIp, Fdb, Hop, Item, Neighbour, Nexthop, PresharedKey, ReversePath, Route } from "./model/item.ts";
+export type { IpipLink, Link, VxlanLink, WireguardKey, WireguardLink, WireguardPeer } from "./model/item.ts";
 export { endpointOf } from "./model/lease.ts";
 export type { Endpoint, Lease } from "./model/lease.ts";

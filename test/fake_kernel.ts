@@ -140,7 +140,14 @@ export class FakeKernel extends FakeTables implements Kernel {
   forwardBy(route: Route): Ip | null {
     const hop = this.hopOf(route);
     if (hop === undefined || !this.isUp(hop.link)) return null;
-    if (this.devices.has(hop.link)) return this.onLink(hop.via, []) === hop.link ? hop.via : null;
+    if (this.devices.has(hop.link)) return hop.via !== null && this.onLink(hop.via, []) === hop.link ? hop.via : null;
+    const link = this.item(`link ${hop.link}`);
+    if (link?.kind === "link" && link.type === "ipip") return hop.via;
+    if (link?.kind === "link" && link.type === "wireguard") {
+      const allowed = this.item(`allowed-ip ${hop.link} ${route.dst}`);
+      const peer = allowed?.kind === "allowed-ip" ? this.item(`wireguard-peer ${hop.link} ${allowed.publicKey}`) : undefined;
+      return peer?.kind === "wireguard-peer" ? peer.endpoint?.ip ?? null : null;
+    }
     const neighbour = this.item(`neighbour ${hop.link} ${hop.via}`);
     const fdb = neighbour?.kind === "neighbour" ? this.item(`fdb ${hop.link} ${neighbour.mac}`) : undefined;
     return fdb?.kind === "fdb" ? fdb.dst : null;
@@ -154,7 +161,10 @@ export class FakeKernel extends FakeTables implements Kernel {
     });
     const links = [
       ...devices.map(({ name, mtu, up, carrier }): LinkFact => ({ ...fact(name), mtu, up, carrier })),
-      ...this.ownLinks().map(({ name, mac, mtu, down }): LinkFact => ({ ...fact(name), kind: "vxlan", mac, mtu, up: !down })),
+      ...this.ownLinks().map((link): LinkFact => {
+        const { name, type: kind, mtu, down } = link;
+        return { ...fact(name), kind, mac: link.type === "vxlan" ? link.mac : null, mtu, up: !down };
+      }),
     ];
     const addresses = [
       ...devices.flatMap(({ name, addresses }) => addresses.map(([ip, length]) => addressFact(name, ip, length))),
@@ -270,6 +280,8 @@ function isOurs(item: Item, own: Ownership, used: ReadonlySet<unknown>): boolean
     case "reverse-path":
       return false; // a setting, not an entry
     case "address":
+    case "wireguard-peer":
+    case "allowed-ip":
     case "fdb":
     case "neighbour":
       return own.links.includes(item.link);

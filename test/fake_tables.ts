@@ -8,7 +8,16 @@
  */
 
 import { type Cidr, cidrOf, contains, familyOf, hostOf, type Ip, lengthOf, type Span, spanOf } from "../src/model/ip.ts";
-import { type Change, type Hop, type Item, keyOf, type Link, type Route } from "../src/model/item.ts";
+import {
+  type Change,
+  type Hop,
+  type Item,
+  keyOf,
+  type Kind,
+  type Link,
+  type Route,
+  type WireguardPeer,
+} from "../src/model/item.ts";
 
 /** Who made an entry. */
 export type Owner = "agent" | "flanneld" | "other";
@@ -80,8 +89,11 @@ export class FakeTables {
         return this.devices.has(item.name) ? "EEXIST" : null;
       case "reverse-path":
       case "address":
+      case "wireguard-peer":
       case "fdb":
         return this.exists(item.link) ? null : { why: `device ${item.link} does not exist` };
+      case "allowed-ip":
+        return this.entries.has(`wireguard-peer ${item.link} ${item.publicKey}`) ? null : { why: "there is no such peer" };
       case "neighbour":
         return this.isUp(item.link) ? null : { why: "ENETDOWN" };
       case "nexthop":
@@ -125,6 +137,7 @@ export class FakeTables {
       this.withdraw(item.name, true);
     }
     if (item.kind === "nexthop") this.#dropRoutes(({ to }) => to === item.id);
+    if (item.kind === "wireguard-peer") this.#dropAllowed(item);
     if (item.kind === "address") this.dropUnsourced();
   }
 
@@ -132,7 +145,7 @@ export class FakeTables {
   withdraw(name: string, gone: boolean): void {
     for (const { item } of [...this.entries.values()]) {
       if (linkOf(item) !== name) continue;
-      const stays = !gone && (item.kind === "fdb" || (item.kind === "address" && familyOf(item.ip) === 4));
+      const stays = !gone && (STAYING.has(item.kind) || (item.kind === "address" && familyOf(item.ip) === 4));
       if (!stays) this.remove(item);
     }
     if (gone) this.strictLinks.delete(name);
@@ -179,7 +192,7 @@ export class FakeTables {
   #hopRefusal({ via, link, onlink }: Hop): Refusal | null {
     if (!this.exists(link)) return { why: `device ${link} does not exist` };
     if (!this.isUp(link)) return { why: "ENETDOWN" };
-    return onlink || this.onLink(via, []) === link ? null : { why: "EHOSTUNREACH: Nexthop has invalid gateway" };
+    return onlink || via === null || this.onLink(via, []) === link ? null : { why: "EHOSTUNREACH: Nexthop has invalid gateway" };
   }
 
   #routeRefusal({ to, src }: Route): Refusal | null {
@@ -193,6 +206,12 @@ export class FakeTables {
     const length = familyOf(ip) === 4 ? 32 : 128;
     for (const link of this.#ownLinks) if (this.entries.has(`address ${link} ${ip}/${length}`)) return true;
     return false;
+  }
+
+  #dropAllowed({ link, publicKey }: WireguardPeer): void {
+    for (const [key, { item }] of [...this.entries]) {
+      if (item.kind === "allowed-ip" && item.link === link && item.publicKey === publicKey) this.entries.delete(key);
+    }
   }
 
   #dropRoutes(gone: (route: Route) => boolean): void {
@@ -209,8 +228,13 @@ function span(cidr: Cidr): Span {
   return known;
 }
 
-/** What Linux can not change on a vxlan device while it exists. */
-function isMadeAnew(old: Link, { vni, port, gbp, local }: Link): boolean {
+/** What stays on a device that goes down. */
+const STAYING: ReadonlySet<Kind> = new Set<Kind>(["fdb", "wireguard-peer", "allowed-ip"]);
+
+/** What Linux can not change on a device while it exists. */
+function isMadeAnew(old: Link, link: Link): boolean {
+  if (old.type !== "vxlan" || link.type !== "vxlan") return old.type !== link.type;
+  const { vni, port, gbp, local } = link;
   return old.vni !== vni || old.port !== port || old.gbp !== gbp || familyOf(old.local) !== familyOf(local);
 }
 
@@ -226,6 +250,8 @@ function linkOf(item: Item): string | null {
       return item.hop.link;
     case "reverse-path":
     case "address":
+    case "wireguard-peer":
+    case "allowed-ip":
     case "fdb":
     case "neighbour":
       return item.link;

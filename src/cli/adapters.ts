@@ -4,10 +4,12 @@
  * @module
  */
 
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import type { Chance, Clock, Log, SubnetFile } from "../agent/ports.ts";
 import { writeFileAtomically } from "../config/atomic_file.ts";
+import type { Keys } from "../kernel/wireguard.ts";
 import type { Level } from "../model/effects.ts";
 import { macFromBytes } from "../model/ip.ts";
 
@@ -44,6 +46,19 @@ export function subnetFile(path: string): SubnetFile {
     write: (text) => writeFileAtomically(path, text),
   };
 }
+
+/** Keys in files; nothing of what is in one gets into a message. */
+export const keys: Keys = {
+  read(file) {
+    const text = readFileSync(file, "utf8").trim(); // its error names the file and nothing of it
+    if (!KEY.test(text)) throw new Error(`"${file}" holds no key: expected 32 bytes in base64`);
+    return text;
+  },
+  digest: (key) => createHash("sha256").update(key, "base64").digest("hex").slice(0, 16),
+};
+
+/** 32 bytes in base64: the last digit has two bits to spare, which are 0. */
+const KEY = /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/;
 
 /** A log on stderr. Lines of level `debug` need `-v=1`. */
 export function logTo(write: (line: string) => void, format: "text" | "json", verbosity: number): Log {

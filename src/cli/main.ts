@@ -10,7 +10,7 @@ import process from "node:process";
 import { openDriver } from "../../ffi/mod.ts";
 import { Agent, type AgentOptions, StartError } from "../agent.ts";
 import type { Log } from "../agent/ports.ts";
-import { chance, clock, logTo, subnetFile } from "./adapters.ts";
+import { chance, clock, keys, logTo, subnetFile } from "./adapters.ts";
 import { describeLeftovers, leftovers, remove } from "./cleanup.ts";
 import { lockNode } from "./lock.ts";
 import { notifySystemd } from "./notify.ts";
@@ -76,7 +76,7 @@ async function open(settings: Settings, log: Log, readOnly = false) {
   checkBackend(settings);
   await using stack = new AsyncDisposableStack();
   const driver = await openDriver();
-  const kernel = stack.use(openKernel(driver, { nexthopObjects: process.env["WEFT_NEXTHOP_OBJECTS"] !== "off" }));
+  const kernel = stack.use(openKernel(driver, { keys, nexthopObjects: process.env["WEFT_NEXTHOP_OBJECTS"] !== "off" }));
   const opened = await openStore(settings, { clock, chance, log, readOnly, version: VERSION });
   const store = stack.use(opened.store);
   const options: AgentOptions = {
@@ -191,7 +191,7 @@ async function cleanup({ settings, json, dryRun }: Extract<Command, { name: "cle
   await using lock = await lockNode(settings.subnetFile);
   if (lock === null) throw new StartError(`An agent runs with "${settings.subnetFile}": stop it before cleaning up after it`);
   const text = await readSubnetFile(settings.subnetFile);
-  using kernel = openKernel(await openDriver());
+  using kernel = openKernel(await openDriver(), { keys });
   const run = commandRunner(process.env);
   const found = await leftovers(kernel, run, text, settings.subnetFile);
   const lines = describeLeftovers(found);

@@ -21,6 +21,7 @@ import {
   type Nexthop,
   PROTOCOL,
   type Route,
+  type VxlanLink,
 } from "../model/item.ts";
 import { FLAG, type Request, request } from "../netlink/frame.ts";
 import { type Template, template } from "../netlink/template.ts";
@@ -28,6 +29,7 @@ import {
   ADDRESS,
   AF,
   BLACKHOLE,
+  IPIP_LINK,
   LAST_METRIC,
   LINK,
   NEIGHBOUR,
@@ -37,6 +39,8 @@ import {
   PROTOCOL_BOOT,
   ROUTE,
   RTM,
+  SCOPE_ANY,
+  SCOPE_LINK,
   SELF,
   TABLE_MAIN,
   UNICAST,
@@ -83,6 +87,9 @@ export class Requests {
         return [request(RTM.NEWLINK, 0, LINK, { index: index(item.link), afSpec: { inet: { conf: { rpFilter: LOOSE } } } })];
       case "address":
         return [request(RTM.NEWADDR, FLAG.CREATE | FLAG.REPLACE, ADDRESS, address(item, index))];
+      case "wireguard-peer":
+      case "allowed-ip":
+        throw new TypeError("rtnetlink knows nothing of wireguard's peers");
       case "fdb":
         return [this.#fdb(item)];
       case "neighbour":
@@ -118,6 +125,7 @@ export class Requests {
 
   #nexthop(item: Nexthop, flags: number): Request {
     const { link, onlink, via } = item.hop;
+    if (via === null) throw new TypeError("a nexthop object without a gateway is never planned");
     const shape = [flags, this.#index(link), onlink];
     const like = this.#like("nexthop", familyOf(via), shape, () => {
       return template(RTM.NEWNEXTHOP, flags, NEXTHOP, nexthop(item, this.#index), ["id", "gateway"]);
@@ -128,11 +136,12 @@ export class Requests {
   #route(item: Route, flags: number): Request {
     const { dst, to, src } = item;
     const byId = typeof to === "number";
-    const shape = [flags, dst.slice(dst.indexOf("/")), src, byId || this.#index(to.link), byId || to.onlink];
+    const varying = byId ? "nexthopId" : to.via === null ? null : "gateway";
+    const shape = [flags, dst.slice(dst.indexOf("/")), src, byId || this.#index(to.link), byId || to.onlink, varying];
     const like = this.#like("route", familyOf(dst), shape, () => {
-      return template(RTM.NEWROUTE, flags, ROUTE, route(item, this.#index), ["dst", byId ? "nexthopId" : "gateway"]);
+      return template(RTM.NEWROUTE, flags, ROUTE, route(item, this.#index), varying === null ? ["dst"] : ["dst", varying]);
     });
-    return like.with(dst, byId ? to : to.via);
+    return varying === null ? like.with(dst) : like.with(dst, byId ? to : to.via);
   }
 
   /** The template that was used last for the kind and family, if it has the shape; thousands in a row have. */
@@ -159,6 +168,9 @@ function drop(item: Item, index: Index): Request {
       throw new TypeError("A loose reverse-path filter stays: others may need it by now");
     case "address":
       return request(RTM.DELADDR, 0, ADDRESS, address(item, index));
+    case "wireguard-peer":
+    case "allowed-ip":
+      throw new TypeError("rtnetlink knows nothing of wireguard's peers");
     case "fdb": // without its remote: with a wrong one the kernel says yes and deletes nothing
       return request(RTM.DELNEIGH, 0, NEIGHBOUR, fdb(item, index));
     case "neighbour":
@@ -166,7 +178,11 @@ function drop(item: Item, index: Index): Request {
     case "nexthop":
       return request(RTM.DELNEXTHOP, 0, NEXTHOP, { family: AF.UNSPEC, id: item.id });
     case "route": // the protocol makes sure that it is still the route that was seen
-      return request(RTM.DELROUTE, 0, ROUTE, { ...routeKey(item), protocol: item.adopted ? PROTOCOL_BOOT : PROTOCOL });
+      return request(RTM.DELROUTE, 0, ROUTE, {
+        ...routeKey(item),
+        scope: SCOPE_ANY,
+        protocol: item.adopted ? PROTOCOL_BOOT : PROTOCOL,
+      });
     case "blackhole":
       return request(RTM.DELROUTE, 0, ROUTE, blackhole(item));
     default:
@@ -174,59 +190,84 @@ function drop(item: Item, index: Index): Request {
   }
 }
 
-/** What the kernel can not change on a vxlan device while it exists. */
+/** What the kernel can not change on a device while it exists. */
 export function mustBeMadeAnew(old: Link, wanted: Link): boolean {
-  return old.vni !== wanted.vni || old.port !== wanted.port || old.gbp !== wanted.gbp ||
-    familyOf(old.local) !== familyOf(wanted.local);
+  if (wanted.type === "vxlan" && old.type === "vxlan") {
+    return old.vni !== wanted.vni || old.port !== wanted.port || old.gbp !== wanted.gbp ||
+      familyOf(old.local) !== familyOf(wanted.local);
+  }
+  return old.type !== wanted.type || (old.type === "ipip" && old.remote !== undefined);
 }
 
 function putLink(link: Link, old: Link | null, index: Index): Request[] {
   if (old !== null && !mustBeMadeAnew(old, link)) return changeLink(link, old, index);
-  const create = request(RTM.NEWLINK, FLAG.CREATE | FLAG.EXCL, LINK, {
-    flags: UP,
-    change: UP,
-    name: link.name,
-    mtu: link.mtu,
-    txQueueLength: 0,
-    address: link.mac,
-    linkInfo: {
-      kind: link.type,
-      data: {
-        id: link.vni,
-        ...(familyOf(link.local) === 4 ? { local: link.local } : { local6: link.local }),
-        ttl: 0,
-        tos: 0,
-        learning: link.learning ? 1 : 0,
-        proxy: 0,
-        rsc: 0,
-        l2miss: 0,
-        l3miss: 0,
-        port: link.port,
-        zeroCsumTx: 0,
-        zeroCsumRx: 0,
-        gbp: link.gbp ? true : undefined,
-      },
-    },
-  });
+  const create = createLink(link);
   return old === null ? [create] : [request(RTM.DELLINK, 0, LINK, { index: index(link.name) }), create];
 }
 
+function createLink(link: Link): Request {
+  const { name, mtu, type: kind } = link;
+  const flags = FLAG.CREATE | FLAG.EXCL;
+  const common = { flags: UP, change: UP, name, mtu };
+  switch (link.type) {
+    case "vxlan": {
+      const value = { ...common, txQueueLength: 0, address: link.mac, linkInfo: { kind, data: vxlan(link) } };
+      return request(RTM.NEWLINK, flags, LINK, value);
+    }
+    case "ipip":
+      return request(RTM.NEWLINK, flags, IPIP_LINK, { ...common, linkInfo: { kind, data: { local: link.local ?? undefined } } });
+    case "wireguard":
+      return request(RTM.NEWLINK, flags, LINK, { ...common, linkInfo: { kind } });
+    default:
+      return link satisfies never;
+  }
+}
+
+function vxlan(link: VxlanLink) {
+  return {
+    id: link.vni,
+    ...(familyOf(link.local) === 4 ? { local: link.local } : { local6: link.local }),
+    ttl: 0,
+    tos: 0,
+    learning: link.learning ? 1 : 0,
+    proxy: 0,
+    rsc: 0,
+    l2miss: 0,
+    l3miss: 0,
+    port: link.port,
+    zeroCsumTx: 0,
+    zeroCsumRx: 0,
+    gbp: link.gbp ? true as const : undefined,
+  };
+}
+
+/** Changes what the kernel can change; a wireguard device's own parameters are not rtnetlink's. */
 function changeLink(link: Link, old: Link, name: Index): Request[] {
   const index = name(link.name);
-  const data = {
-    ...(old.local !== link.local && (familyOf(link.local) === 4 ? { local: link.local } : { local6: link.local })),
-    ...(old.learning !== link.learning && { learning: link.learning ? 1 : 0 }),
-  };
   const common = request(RTM.NEWLINK, 0, LINK, {
     index,
     flags: UP,
     change: UP,
     ...(old.mtu !== link.mtu && { mtu: link.mtu }),
-    ...(old.mac !== link.mac && { address: link.mac }),
+    ...(link.type === "vxlan" && old.type === "vxlan" && old.mac !== link.mac && { address: link.mac }),
   });
-  if (Object.keys(data).length === 0) return [common];
   // Of its own: the kernel refuses an MTU beside parameters of the vxlan device ("Cannot change mtu").
-  return [request(RTM.NEWLINK, 0, LINK, { index, linkInfo: { kind: link.type, data } }), common];
+  return [...changeParameters(link, old, index), common];
+}
+
+function changeParameters(link: Link, old: Link, index: number): Request[] {
+  if (link.type === "vxlan" && old.type === "vxlan") {
+    const data = {
+      ...(old.local !== link.local && (familyOf(link.local) === 4 ? { local: link.local } : { local6: link.local })),
+      ...(old.learning !== link.learning && { learning: link.learning ? 1 : 0 }),
+    };
+    return Object.keys(data).length === 0 ? [] : [request(RTM.NEWLINK, 0, LINK, { index, linkInfo: { kind: link.type, data } })];
+  }
+  if (link.type === "ipip" && old.type === "ipip" && old.local !== link.local) {
+    const data = { local: link.local ?? undefined };
+    return [request(RTM.NEWLINK, 0, IPIP_LINK, { index, linkInfo: { kind: link.type, data } })];
+  }
+  return [];
 }
 
 function address(item: Address, index: Index) {
@@ -251,12 +292,12 @@ function neighbour(item: Neighbour, index: Index) {
 
 function nexthop({ id, hop }: Nexthop, index: Index) {
   return {
-    family: familyNumber(familyOf(hop.via)),
+    family: familyNumber(familyOf(hop.via!)),
     protocol: PROTOCOL,
     flags: hop.onlink ? ONLINK : 0,
     id,
     oif: index(hop.link),
-    gateway: hop.via,
+    gateway: hop.via!,
   };
 }
 
@@ -272,13 +313,10 @@ function routeKey({ dst }: Route | Blackhole) {
 
 function route(item: Route, index: Index) {
   const { to, src } = item;
-  return {
-    ...routeKey(item),
-    protocol: PROTOCOL,
-    type: UNICAST,
-    ...(src !== null && { prefSrc: src }),
-    ...(typeof to === "number" ? { nexthopId: to } : { flags: to.onlink ? ONLINK : 0, oif: index(to.link), gateway: to.via }),
-  };
+  const common = { ...routeKey(item), protocol: PROTOCOL, type: UNICAST, ...(src !== null && { prefSrc: src }) };
+  if (typeof to === "number") return { ...common, nexthopId: to };
+  const hop = { ...common, flags: to.onlink ? ONLINK : 0, oif: index(to.link) };
+  return to.via === null ? { ...hop, scope: SCOPE_LINK } : { ...hop, gateway: to.via };
 }
 
 function blackhole(item: Blackhole) {

@@ -13,6 +13,7 @@ import { request } from "../netlink/frame.ts";
 import {
   ADDRESS,
   AF,
+  IPIP_LINK,
   LINK,
   LINK_CONF,
   type LinkMessage,
@@ -27,8 +28,11 @@ import {
   UP,
 } from "../netlink/rtnl.ts";
 
-/** A device as the kernel describes it, with its own setting of `rp_filter`. */
-export type LinkRow = LinkMessage & { readonly rpFilter: number | undefined };
+/** A device as the kernel describes it, with its own setting of `rp_filter`, and the addresses of an ipip device. */
+export type LinkRow = LinkMessage & {
+  readonly rpFilter: number | undefined;
+  readonly ipip: { readonly local?: Ip | undefined; readonly remote?: Ip | undefined } | undefined;
+};
 
 /** Flags of addresses (IFA_F_*). */
 const TEMPORARY = 0x01;
@@ -70,7 +74,9 @@ export function readLinks(connection: Connection): LinkRow[] {
   const dump = connection.dumpOf(request(RTM.GETLINK, 0, LINK, { extMask: SKIP_STATS }), (view, at, length) => {
     const link = LINK.read(view, at, length);
     const conf = LINK_CONF.read(view, at, length)?.afSpec?.inet?.conf;
-    return link === null ? null : { ...link, rpFilter: conf?.[RP_FILTER - 1] };
+    if (link === null) return null;
+    const ipip = link.linkInfo?.kind === "ipip" ? IPIP_LINK.read(view, at, length)?.linkInfo?.data : undefined;
+    return { ...link, rpFilter: conf?.[RP_FILTER - 1], ipip };
   });
   return [...dump.values];
 }

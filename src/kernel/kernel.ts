@@ -8,7 +8,7 @@
 
 import type { Family, Ip } from "../model/ip.ts";
 import { familyOf } from "../model/ip.ts";
-import { type Change, describe, type Item, type Kind, type Link, rankOf } from "../model/item.ts";
+import { type Change, describe, type Item, type Kind, rankOf, type VxlanLink } from "../model/item.ts";
 import type { Dirty, Facts, Kernel, Lookup, Observation, Outcome, Ownership } from "../model/kernel.ts";
 import { Connection, type Driver } from "../netlink/connection.ts";
 import { AnswerLostError, NetlinkError, type Request, request } from "../netlink/frame.ts";
@@ -17,16 +17,18 @@ import { NoSuchLinkError, Requests } from "./apply.ts";
 import { watchKernel } from "./events.ts";
 import { familyNumber, type LinkRow, lookup, readDefaultRoute, readFacts, readLinks } from "./facts.ts";
 import { observe } from "./observe.ts";
+import { type Keys, Wireguard } from "./wireguard.ts";
 
 /** How a kernel is opened. */
 export interface KernelOptions {
+  readonly keys: Keys;
   /** `false`: use plain routes even where the kernel has nexthop objects. */
   readonly nexthopObjects?: boolean;
 }
 
 /** Opens the kernel of the network namespace that this process is in. */
-export function openKernel(driver: Driver, options: KernelOptions = {}): Kernel & Disposable {
-  return new NetlinkKernel(driver, options.nexthopObjects ?? true);
+export function openKernel(driver: Driver, options: KernelOptions): Kernel & Disposable {
+  return new NetlinkKernel(driver, options);
 }
 
 class NetlinkKernel implements Kernel, Disposable {
@@ -35,14 +37,16 @@ class NetlinkKernel implements Kernel, Disposable {
   readonly #knowsNexthopObjects: boolean;
   readonly #driver: Driver;
   readonly #connection: Connection;
+  readonly #wireguard: Wireguard;
   readonly #requests = new Requests((link) => this.#indexOf(link));
   #links: readonly LinkRow[] = [];
   #indexes: ReadonlyMap<string, number> = new Map();
   #names: ReadonlyMap<number, string> = new Map();
 
-  constructor(driver: Driver, nexthopObjects: boolean) {
+  constructor(driver: Driver, { keys, nexthopObjects = true }: KernelOptions) {
     this.#driver = driver;
     this.#connection = new Connection(driver);
+    this.#wireguard = new Wireguard(driver, keys);
     this.#knowsNexthopObjects = this.#hasNexthopObjects();
     this.nexthopObjects = nexthopObjects && this.#knowsNexthopObjects;
     this.#readLinks();
@@ -62,7 +66,7 @@ class NetlinkKernel implements Kernel, Disposable {
 
   observe(kinds: ReadonlySet<Kind>, own: Ownership): Observation {
     if (kinds.has("link") || kinds.has("reverse-path")) this.#readLinks();
-    return observe(this.#connection, kinds, own, this.#links, this.#knowsNexthopObjects);
+    return observe(this.#connection, this.#wireguard, kinds, own, this.#links, this.#knowsNexthopObjects);
   }
 
   async apply(changes: readonly Change[]): Promise<readonly Outcome[]> {
@@ -70,9 +74,8 @@ class NetlinkKernel implements Kernel, Disposable {
     for (const group of inOrder(changes)) {
       for (let from = 0; from < group.length; from += TURN) {
         if (outcomes.length > 0) await new Promise((resolve) => setImmediate(resolve)); // events and requests get their turn
-        for (const outcome of this.#send(group.slice(from, from + TURN))) outcomes.push(outcome);
+        for (const outcome of this.#make(group.slice(from, from + TURN))) outcomes.push(outcome);
       }
-      if (group[0]!.item.kind === "link") this.#readLinks();
     }
     return outcomes;
   }
@@ -84,6 +87,7 @@ class NetlinkKernel implements Kernel, Disposable {
 
   [Symbol.dispose](): void {
     this.#connection[Symbol.dispose]();
+    this.#wireguard[Symbol.dispose]();
   }
 
   #readLinks(): readonly LinkRow[] {
@@ -103,6 +107,32 @@ class NetlinkKernel implements Kernel, Disposable {
     }
   }
 
+  /** Makes changes of one kind. */
+  #make(changes: readonly Change[]): Outcome[] {
+    switch (changes[0]!.item.kind) {
+      case "link": {
+        const outcomes = this.#send(changes);
+        this.#readLinks();
+        return outcomes.map((outcome) => this.#configured(outcome));
+      }
+      case "wireguard-peer":
+      case "allowed-ip": {
+        const results = this.#wireguard.send(changes, (link) => this.#indexOf(link));
+        return changes.map((change, i) => this.#outcome(change, results[i]!));
+      }
+      default:
+        return this.#send(changes);
+    }
+  }
+
+  /** What came of a device, with its key if it has one. */
+  #configured(outcome: Outcome): Outcome {
+    const { change: { op, item }, error } = outcome;
+    if (error !== null || op === "drop" || item.kind !== "link" || item.type !== "wireguard") return outcome;
+    const failed = this.#wireguard.configure(item, this.#indexOf(item.name));
+    return failed === null ? outcome : { ...outcome, error: `Cannot set up ${describe(item)}: ${failed}` };
+  }
+
   #send(changes: readonly Change[]): Outcome[] {
     const requests: Request[] = [];
     const spans = changes.map((change) => {
@@ -119,23 +149,20 @@ class NetlinkKernel implements Kernel, Disposable {
     let at = 0;
     return changes.map((change, i) => {
       const span = spans[i]!;
-      if (span instanceof NoSuchLinkError) {
-        return { change, error: change.op === "drop" ? null : span.message, foreign: false }; // with its device an item is gone
-      }
+      if (span instanceof NoSuchLinkError) return this.#outcome(change, span);
       let failed: NetlinkError | AnswerLostError | null = null;
       for (const end = at + span; at < end; at++) failed ??= results[at]!;
       return this.#outcome(change, failed);
     });
   }
 
-  #outcome(change: Change, failed: NetlinkError | AnswerLostError | null): Outcome {
-    if (failed === null || (change.op === "drop" && failed instanceof NetlinkError && GONE.has(failed.code))) {
-      return { change, error: null, foreign: false };
-    }
+  #outcome(change: Change, failed: Error | null): Outcome {
+    if (failed === null || (change.op === "drop" && isGone(failed))) return { change, error: null, foreign: false };
+    if (failed instanceof NoSuchLinkError) return { change, error: failed.message, foreign: false };
     const what = `Cannot ${change.op === "put" ? (change.old === null ? "add" : "replace") : "delete"} ${describe(change.item)}`;
     const exists = failed instanceof NetlinkError && failed.code === "EEXIST";
-    const holder = exists ? this.#holderOf(change.item) : null;
-    return { change, error: `${what}: ${failed.message}${holder === null ? "" : `: ${holder}`}`, foreign: exists };
+    const more = exists ? this.#holderOf(change.item) : remedyFor(change.item, failed);
+    return { change, error: `${what}: ${failed.message}${more === null ? "" : `: ${more}`}`, foreign: exists };
   }
 
   /** Who holds what we wanted to create, in words. */
@@ -148,12 +175,12 @@ class NetlinkKernel implements Kernel, Disposable {
         ? null
         : `a route of protocol ${row.protocol} over ${this.#nameOf(row.oif)} is there; remove it with: ip route del ${item.dst}`;
     }
-    if (item.kind === "link") return this.#otherVxlan(item);
+    if (item.kind === "link" && item.type === "vxlan") return this.#otherVxlan(item);
     return null;
   }
 
   /** The kernel allows one vxlan device per VNI, UDP port and family. */
-  #otherVxlan(link: Link): string | null {
+  #otherVxlan(link: VxlanLink): string | null {
     const other = this.#links.find((row) => row.linkInfo?.data?.id === link.vni && row.linkInfo.data.port === link.port);
     return other === undefined ? null : `device ${other.name} has VNI ${link.vni} and port ${link.port} already`;
   }
@@ -173,6 +200,17 @@ class NetlinkKernel implements Kernel, Disposable {
 const TURN = 2048;
 /** What the kernel says when there is nothing to delete. */
 const GONE = new Set(["ESRCH", "ENOENT", "ENODEV", "EADDRNOTAVAIL"]);
+
+/** Whether there is nothing to delete any more; with its device an item is gone. */
+function isGone(failed: Error): boolean {
+  return failed instanceof NoSuchLinkError || (failed instanceof NetlinkError && GONE.has(failed.code));
+}
+
+/** What helps against a failure, as far as it is known. */
+function remedyFor(item: Item, failed: Error): string | null {
+  const unknown = item.kind === "link" && failed instanceof NetlinkError && failed.code === "EOPNOTSUPP";
+  return unknown ? `this kernel has no such devices; try "modprobe ${item.type}"` : null;
+}
 
 /** Changes in groups of one rank: puts upward, then drops downward. */
 function inOrder(changes: readonly Change[]): Change[][] {

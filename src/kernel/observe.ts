@@ -8,7 +8,7 @@
  */
 
 import { type Cidr, cidrOf, contains, type Family, familyOf, type Ip, ipOf, lengthOf, networkOf } from "../model/ip.ts";
-import { type Blackhole, type Hop, type Item, keyOf, type Kind, type Link, PROTOCOL, type Route } from "../model/item.ts";
+import { type Blackhole, type Hop, type Item, keyOf, type Kind, PROTOCOL, type Route } from "../model/item.ts";
 import type { Observation, Ownership } from "../model/kernel.ts";
 import type { Connection } from "../netlink/connection.ts";
 import { request } from "../netlink/frame.ts";
@@ -32,6 +32,7 @@ import {
   UP,
 } from "../netlink/rtnl.ts";
 import { familyNumber, type LinkRow } from "./facts.ts";
+import type { Wireguard, WireguardState } from "./wireguard.ts";
 
 /** IPv6 routes without a metric get this one (IP6_RT_PRIO_USER). */
 const IPV6_METRIC = 1024;
@@ -43,6 +44,8 @@ const IPV6_ID = 0xf;
 /** A look at the kernel under way. */
 interface Look {
   readonly connection: Connection;
+  /** Reads a wireguard device, once. */
+  readonly wireguard: (link: LinkRow) => WireguardState;
   readonly own: Ownership;
   readonly links: readonly LinkRow[];
   readonly names: ReadonlyMap<number, string>;
@@ -55,6 +58,7 @@ interface Look {
 /** Reads some kinds of item. Nexthops are known for ours by our routes too, so they are read with them. */
 export function observe(
   connection: Connection,
+  wireguard: Wireguard,
   kinds: ReadonlySet<Kind>,
   own: Ownership,
   links: readonly LinkRow[],
@@ -62,8 +66,17 @@ export function observe(
 ): Observation {
   const items = new Map<string, Item>();
   let complete = true;
+  const states = new Map<LinkRow, WireguardState>();
   const look: Look = {
     connection,
+    wireguard(link) {
+      const known = states.get(link);
+      if (known !== undefined) return known;
+      const read = wireguard.state(link.name!, link.index!);
+      complete &&= read.complete;
+      states.set(link, read.state);
+      return read.state;
+    },
     own,
     links,
     names: new Map(links.map((link) => [link.index!, link.name!])),
@@ -78,6 +91,9 @@ export function observe(
   if (kinds.has("reverse-path")) observeReversePaths(look);
   for (const link of links.filter((link) => own.links.includes(link.name!))) {
     if (kinds.has("address")) observeAddresses(look, link);
+    if (link.linkInfo?.kind === "wireguard" && (kinds.has("wireguard-peer") || kinds.has("allowed-ip"))) {
+      for (const item of look.wireguard(link).items) if (kinds.has(item.kind)) look.found(item);
+    }
     if (kinds.has("fdb")) observeFdb(look, link);
     if (kinds.has("neighbour")) observeNeighbours(look, link);
   }
@@ -89,29 +105,40 @@ export function observe(
   return { items, foreign: look.foreign, complete };
 }
 
-function observeLinks({ own, links, found, foreign }: Look): void {
+function observeLinks({ own, links, found, foreign, wireguard }: Look): void {
   for (const link of links) {
     if (!own.links.includes(link.name!)) continue;
-    const kind = link.linkInfo?.kind ?? "";
-    const data = link.linkInfo?.data;
+    const { kind = "", data } = link.linkInfo ?? {};
+    const common = {
+      kind: "link",
+      name: link.name!,
+      mtu: link.mtu!,
+      ...((link.flags! & UP) === 0 && { down: true as const }),
+    } as const;
     if (kind === "vxlan" && data !== undefined) {
-      found(
-        {
-          kind: "link",
-          name: link.name!,
-          type: "vxlan",
-          vni: data.id ?? 0,
-          port: data.port ?? 0,
-          local: data.local ?? data.local6 ?? ipOf(0n, 4),
-          mac: link.address!,
-          mtu: link.mtu!,
-          learning: data.learning === 1,
-          gbp: data.gbp === true,
-          ...((link.flags! & UP) === 0 && { down: true }),
-        } satisfies Link,
-      );
+      found({
+        ...common,
+        type: "vxlan",
+        vni: data.id ?? 0,
+        port: data.port ?? 0,
+        local: data.local ?? data.local6 ?? ipOf(0n, 4),
+        mac: link.address!,
+        learning: data.learning === 1,
+        gbp: data.gbp === true,
+      });
+    } else if (kind === "ipip") {
+      const [local, remote] = [specified(link.ipip?.local), specified(link.ipip?.remote)];
+      found({ ...common, type: "ipip", local, ...(remote !== null && { remote }) });
+    } else if (kind === "wireguard") {
+      const { publicKey, port } = wireguard(link);
+      found({ ...common, type: "wireguard", port, publicKey, privateKeyFile: null });
     } else foreign.set(`link ${link.name}`, `a device of kind ${kind || "hardware"} has this name`);
   }
+}
+
+/** An address of a tunnel; 0.0.0.0 stands for none. */
+function specified(ip: Ip | undefined): Ip | null {
+  return ip === undefined || ip === ipOf(0n, 4) ? null : ip;
 }
 
 /** The kernel applies the larger of a device's own setting and that of `all`. */
@@ -171,20 +198,22 @@ function readRoute(row: RouteMessage, own: Ownership, names: ReadonlyMap<number,
   const ours = row.protocol === PROTOCOL;
   if ((row.type !== UNICAST && !ours) || row.dst === undefined || row.tos !== 0) return null;
   const dst = cidrOf(row.dst as Ip, row.dstLength!);
-  if (!own.networks.some((range) => isSubnetOf(dst, range))) return null;
+  const link = names.get(row.oif ?? 0);
+  // flanneld leads a whole network to its wireguard device.
+  const onOurs = !ours && row.gateway === undefined && own.links.includes(link ?? "");
+  if (!own.networks.some((range) => isSubnetOf(dst, range) || (onOurs && range.network === dst))) return null;
   if (ours && row.type === BLACKHOLE && row.priority === LAST_METRIC) return { kind: "blackhole", dst };
   if ((row.priority ?? 0) !== metric) return null;
   const src = row.prefSrc ?? null;
   const adopted = !ours && { adopted: true as const };
   if (row.nexthopId !== undefined) return { kind: "route", dst, to: row.nexthopId, src, ...adopted };
-  const link = names.get(row.oif ?? 0);
-  if (!ours && (row.gateway === undefined || link === undefined)) return null;
-  return { kind: "route", dst, to: readHop(row, link, familyOf(dst)), src, ...adopted };
+  if (!ours && ((row.gateway === undefined && !onOurs) || link === undefined)) return null;
+  return { kind: "route", dst, to: readHop(row, link), src, ...adopted };
 }
 
-/** A hop as it is seen. What nobody plans, such as a hop without a gateway, has an unspecified one, so that it differs from all plans. */
-function readHop(row: RouteMessage | NexthopMessage, link: string | undefined, family: Family): Hop {
-  return { via: row.gateway ?? ipOf(0n, family), link: link ?? "", onlink: (row.flags! & ONLINK) !== 0 };
+/** A hop as it is seen. One that nobody plans, such as that of a route with several, is over no device, so that it differs from all plans. */
+function readHop(row: RouteMessage | NexthopMessage, link: string | undefined): Hop {
+  return { via: row.gateway ?? null, link: link ?? "", onlink: (row.flags! & ONLINK) !== 0 };
 }
 
 function observeNexthops({ connection, own, names, found, foreign, values }: Look, routes: readonly (Route | Blackhole)[]): void {
@@ -194,7 +223,7 @@ function observeNexthops({ connection, own, names, found, foreign, values }: Loo
     const link = names.get(row.oif ?? 0);
     const ours = row.protocol === PROTOCOL && !row.group && row.id !== undefined &&
       (own.nexthops.has(row.id) || used.has(row.id) || own.links.includes(link ?? "") || isSubnetId(row, own));
-    if (ours) found({ kind: "nexthop", id: row.id!, hop: readHop(row, link, row.family === AF.INET6 ? 6 : 4) });
+    if (ours) found({ kind: "nexthop", id: row.id!, hop: readHop(row, link) });
     else foreign.set(`nexthop ${row.id}`, `nexthop ${row.id} belongs to protocol ${row.protocol}${link ? ` on ${link}` : ""}`);
   }
 }

@@ -12,10 +12,18 @@ import type { Cidr, Ip, Mac } from "./ip.ts";
 /** The routing protocol number that marks our routes and nexthops (`rtm_protocol`, `nh_protocol`). */
 export const PROTOCOL = 87;
 
-/** A vxlan device (`ip link add NAME type vxlan`). It is up, and bound to no lower device. */
-export interface Link {
+/** What all devices have in common. Each is up, and bound to no lower device. */
+interface Device {
   readonly kind: "link";
   readonly name: string;
+  /** Bytes. */
+  readonly mtu: number;
+  /** Seen in the kernel: the device is down. Never planned. */
+  readonly down?: true;
+}
+
+/** A vxlan device (`ip link add NAME type vxlan`). */
+export interface VxlanLink extends Device {
   readonly type: "vxlan";
   readonly vni: number;
   /** UDP port. */
@@ -23,14 +31,64 @@ export interface Link {
   /** Source address of the outer packets. */
   readonly local: Ip;
   readonly mac: Mac;
-  /** Bytes. */
-  readonly mtu: number;
   /** Learn remote addresses from received packets. */
   readonly learning: boolean;
   /** Group policy extension. */
   readonly gbp: boolean;
-  /** Seen in the kernel: the device is down. Never planned. */
-  readonly down?: true;
+}
+
+/** A device that puts IPv4 into IPv4 (`ip link add NAME type ipip`), to whatever gateway a route names. */
+export interface IpipLink extends Device {
+  readonly type: "ipip";
+  /** Source address of the outer packets; `null`, as it may be seen in the kernel, for none. */
+  readonly local: Ip | null;
+  /** Seen in the kernel: the device leads to this one far end only. Never planned. */
+  readonly remote?: Ip;
+}
+
+/** A wireguard device (`ip link add NAME type wireguard`, `wg set NAME listen-port PORT private-key FILE`). */
+export interface WireguardLink extends Device {
+  readonly type: "wireguard";
+  /** UDP port that it listens on. */
+  readonly port: number;
+  /** By this the kernel's private key is known for the right one; `null`, as it may be seen in the kernel, for none. */
+  readonly publicKey: WireguardKey | null;
+  /** The file with the private key in base64. It is read when the key is needed, and not compared; `null` as seen in the kernel. */
+  readonly privateKeyFile: string | null;
+}
+
+/** A device. */
+export type Link = VxlanLink | IpipLink | WireguardLink;
+
+/** A key of 32 bytes in base64, as wg(8) writes it. */
+export type WireguardKey = string;
+
+/** Another node, as a wireguard device knows it (`wg set LINK peer KEY endpoint IP:PORT …`). */
+export interface WireguardPeer {
+  readonly kind: "wireguard-peer";
+  readonly link: string;
+  readonly publicKey: WireguardKey;
+  /** Where it is written to, until it writes from elsewhere; `null`, as it may be seen in the kernel, for nowhere. */
+  readonly endpoint: { readonly ip: Ip; readonly port: number } | null;
+  /** Seconds between empty packets that keep the way through a NAT open; 0 sends none. */
+  readonly keepalive: number;
+  readonly presharedKey: PresharedKey | null;
+}
+
+/** A key that all nodes share. */
+export interface PresharedKey {
+  /** The file with the key in base64, which is read when the key is needed; `null` as seen in the kernel. Not compared. */
+  readonly file: string | null;
+  /** What {@linkcode WireguardPeer} is compared by: the first 16 hexadecimal digits of SHA-256 over the key's 32 bytes. */
+  readonly digest: string;
+}
+
+/** Which peer of a wireguard device packets to and from a prefix belong to (`wg set LINK peer KEY allowed-ips CIDR`). */
+export interface AllowedIp {
+  readonly kind: "allowed-ip";
+  readonly link: string;
+  readonly cidr: Cidr;
+  readonly publicKey: WireguardKey;
 }
 
 /** Loose reverse-path filtering on a device (`net.ipv4.conf.DEV.rp_filter=2`), where the kernel would else filter strictly. */
@@ -68,7 +126,8 @@ export interface Neighbour {
 
 /** Where a packet goes next: over a device, to a gateway. */
 export interface Hop {
-  readonly via: Ip;
+  /** `null` where the device itself knows the way. */
+  readonly via: Ip | null;
   readonly link: string;
   /** Take the gateway for reachable on the device without asking the routing table. */
   readonly onlink: boolean;
@@ -104,7 +163,7 @@ export interface Blackhole {
 }
 
 /** Anything that is put into the kernel. */
-export type Item = Link | ReversePath | Address | Fdb | Neighbour | Nexthop | Route | Blackhole;
+export type Item = Link | ReversePath | Address | WireguardPeer | AllowedIp | Fdb | Neighbour | Nexthop | Route | Blackhole;
 /** The kinds of item. */
 export type Kind = Item["kind"];
 
@@ -113,6 +172,8 @@ export const KINDS = [
   "link",
   "reverse-path",
   "address",
+  "wireguard-peer",
+  "allowed-ip",
   "fdb",
   "neighbour",
   "nexthop",
@@ -135,6 +196,10 @@ export function keyOf(item: Item): string {
       return `reverse-path ${item.link}`;
     case "address":
       return `address ${item.link} ${item.ip}/${item.length}`;
+    case "wireguard-peer":
+      return `wireguard-peer ${item.link} ${item.publicKey}`;
+    case "allowed-ip":
+      return `allowed-ip ${item.link} ${item.cidr}`;
     case "fdb":
       return `fdb ${item.link} ${item.mac}`;
     case "neighbour":
@@ -154,12 +219,16 @@ export function keyOf(item: Item): string {
 export function same(a: Item, b: Item): boolean {
   switch (a.kind) {
     case "link":
-      return b.kind === "link" && a.vni === b.vni && a.port === b.port && a.local === b.local && a.mac === b.mac &&
-        a.mtu === b.mtu && a.learning === b.learning && a.gbp === b.gbp && a.down === b.down;
+      return b.kind === "link" && a.mtu === b.mtu && a.down === b.down && sameDevice(a, b);
     case "reverse-path":
     case "address":
     case "blackhole":
       return b.kind === a.kind;
+    case "wireguard-peer":
+      return b.kind === "wireguard-peer" && a.keepalive === b.keepalive && a.presharedKey?.digest === b.presharedKey?.digest &&
+        a.endpoint?.ip === b.endpoint?.ip && a.endpoint?.port === b.endpoint?.port;
+    case "allowed-ip":
+      return b.kind === "allowed-ip" && a.publicKey === b.publicKey;
     case "fdb":
       return b.kind === "fdb" && a.dst === b.dst;
     case "neighbour":
@@ -174,6 +243,20 @@ export function same(a: Item, b: Item): boolean {
   }
 }
 
+function sameDevice(a: Link, b: Link): boolean {
+  switch (a.type) {
+    case "vxlan":
+      return b.type === "vxlan" && a.vni === b.vni && a.port === b.port && a.local === b.local && a.mac === b.mac &&
+        a.learning === b.learning && a.gbp === b.gbp;
+    case "ipip":
+      return b.type === "ipip" && a.local === b.local && a.remote === b.remote;
+    case "wireguard":
+      return b.type === "wireguard" && a.port === b.port && a.publicKey === b.publicKey;
+    default:
+      return a satisfies never;
+  }
+}
+
 function sameHop(a: Hop, b: Hop): boolean {
   return a.via === b.via && a.link === b.link && a.onlink === b.onlink;
 }
@@ -182,11 +265,23 @@ function sameHop(a: Hop, b: Hop): boolean {
 export function describe(item: Item): string {
   switch (item.kind) {
     case "link":
-      return `link ${item.name} type vxlan id ${item.vni} dstport ${item.port} local ${item.local} address ${item.mac} mtu ${item.mtu}`;
+      return `link ${item.name} type ${item.type} ${describeDevice(item)} mtu ${item.mtu}`;
     case "reverse-path":
       return `loose reverse-path filter on ${item.link}`;
     case "address":
       return `address ${item.ip}/${item.length} dev ${item.link}`;
+    case "wireguard-peer": {
+      const { endpoint, keepalive, presharedKey } = item;
+      const to = endpoint === null
+        ? ""
+        : ` endpoint ${endpoint.ip.includes(":") ? `[${endpoint.ip}]` : endpoint.ip}:${endpoint.port}`;
+      const extra = `${keepalive === 0 ? "" : ` persistent-keepalive ${keepalive}`}${
+        presharedKey === null ? "" : " with preshared-key"
+      }`;
+      return `wireguard peer ${item.publicKey} dev ${item.link}${to}${extra}`;
+    }
+    case "allowed-ip":
+      return `wireguard allowed-ips ${item.cidr} dev ${item.link} peer ${item.publicKey}`;
     case "fdb":
       return `fdb ${item.mac} dev ${item.link} dst ${item.dst}`;
     case "neighbour":
@@ -204,8 +299,21 @@ export function describe(item: Item): string {
   }
 }
 
-function describeHop(hop: Hop): string {
-  return `via ${hop.via} dev ${hop.link}${hop.onlink ? " onlink" : ""}`;
+function describeDevice(link: Link): string {
+  switch (link.type) {
+    case "vxlan":
+      return `id ${link.vni} dstport ${link.port} local ${link.local} address ${link.mac}`;
+    case "ipip":
+      return `local ${link.local ?? "any"} remote ${link.remote ?? "any"}`;
+    case "wireguard":
+      return `listen-port ${link.port} public key ${link.publicKey ?? "(none)"}`;
+    default:
+      return link satisfies never;
+  }
+}
+
+function describeHop({ via, link, onlink }: Hop): string {
+  return `${via === null ? "" : `via ${via} `}dev ${link}${onlink ? " onlink" : ""}`;
 }
 
 /** A change of one item in the kernel. */

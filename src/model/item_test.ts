@@ -11,13 +11,19 @@ import { describe, type Item, keyOf, type Kind, KINDS, rankOf, same } from "./it
 
 const hop = { via: parseIp("10.244.2.0"), link: "flannel.1", onlink: true };
 const mac = parseMac("02:00:00:00:00:01");
+const key = `${"A".repeat(42)}E=`;
+const otherKey = `${"A".repeat(42)}I=`;
+const endpoint = { ip: parseIp("2001:db8::2"), port: 51820 };
+const presharedKey = { file: "/run/psk", digest: "0123456789abcdef" };
 
-/** One item of each kind, with another value for each of its attributes. */
-const SAMPLES: readonly {
+interface Sample {
   readonly item: Item;
   readonly others: Readonly<Record<string, unknown>>;
   readonly inKey: readonly string[];
-}[] = [
+}
+
+/** One item of each kind, with another value for each of its attributes. */
+const SAMPLES: readonly Sample[] = [
   {
     item: {
       ...{ kind: "link", name: "flannel.1", type: "vxlan", vni: 1, port: 8472, local: parseIp("192.0.2.1"), mac, mtu: 1450 },
@@ -34,6 +40,19 @@ const SAMPLES: readonly {
     item: { kind: "address", link: "flannel.1", ip: parseIp("10.244.1.0"), length: 32 },
     others: { link: "flannel.2", ip: "10.244.2.0", length: 24 },
     inKey: ["link", "ip", "length"],
+  },
+  {
+    item: { kind: "wireguard-peer", link: "flannel-wg", publicKey: key, endpoint, keepalive: 25, presharedKey },
+    others: {
+      ...{ link: "flannel-wg-v6", publicKey: otherKey, endpoint: { ...endpoint, port: 1 }, keepalive: 0 },
+      presharedKey: { ...presharedKey, digest: "" },
+    },
+    inKey: ["link", "publicKey"],
+  },
+  {
+    item: { kind: "allowed-ip", link: "flannel-wg", cidr: parseCidr("10.244.2.0/24"), publicKey: key },
+    others: { link: "flannel-wg-v6", cidr: "10.244.3.0/24", publicKey: otherKey },
+    inKey: ["link", "cidr"],
   },
   {
     item: { kind: "fdb", link: "flannel.1", mac, dst: parseIp("192.0.2.2") },
@@ -58,12 +77,27 @@ const SAMPLES: readonly {
   { item: { kind: "blackhole", dst: parseCidr("10.244.1.0/24") }, others: { dst: "10.244.2.0/24" }, inKey: ["dst"] },
 ];
 
+/** Devices of other types. */
+const DEVICES: readonly Sample[] = [
+  {
+    item: { kind: "link", name: "flannel.ipip", type: "ipip", local: parseIp("192.0.2.1"), mtu: 1480 },
+    others: { name: "tunl0", local: null, mtu: 1400, remote: "192.0.2.2", down: true },
+    inKey: ["name"],
+  },
+  {
+    item: { kind: "link", name: "flannel-wg", type: "wireguard", port: 51820, publicKey: key, privateKeyFile: null, mtu: 1420 },
+    others: { name: "flannel-wg-v6", port: 51821, publicKey: otherKey, mtu: 1400, down: true, privateKeyFile: undefined },
+    inKey: ["name"],
+  },
+];
+
 test("each attribute of an item is either in its key, as in the kernel's index, or makes it another", () => {
-  for (const { item, others, inKey } of SAMPLES) {
+  for (const { item, others, inKey } of [...SAMPLES, ...DEVICES]) {
     assert.ok(same(item, { ...item }), item.kind);
     const attributes = Object.keys(item).filter((name) => name !== "kind" && name !== "type");
     assert.deepEqual(attributes.filter((name) => !(name in others)), [], `${item.kind} has attributes that are not tried`);
     for (const [name, value] of Object.entries(others)) {
+      if (value === undefined) continue; // not seen in the kernel
       const other = { ...item, [name]: value } as Item;
       assert.equal(keyOf(other) !== keyOf(item), inKey.includes(name), `${item.kind}: ${name} and the key`);
       if (inKey.includes(name)) continue;
@@ -73,8 +107,26 @@ test("each attribute of an item is either in its key, as in the kernel's index, 
   }
 });
 
+test("devices of different types are different, and described in the words of their type", () => {
+  const links = [SAMPLES[0]!, ...DEVICES].map(({ item }) => ({ ...item, name: "x", mtu: 1400 }) as Item);
+  for (const a of links) for (const b of links) assert.equal(same(a, b), a === b);
+  assert.deepEqual(links.slice(1).map(describe), [
+    "link x type ipip local 192.0.2.1 remote any mtu 1400",
+    `link x type wireguard listen-port 51820 public key ${key} mtu 1400`,
+  ]);
+});
+
+test("files of keys are not compared, and a peer without any or at another address is another", () => {
+  const peer = SAMPLES.find(({ item }) => item.kind === "wireguard-peer")!.item;
+  assert.ok(same(peer, { ...peer, presharedKey: { ...presharedKey, file: null } } as Item));
+  for (const other of [{ presharedKey: null }, { endpoint: null }, { endpoint: { ...endpoint, ip: parseIp("2001:db8::3") } }]) {
+    assert.equal(same(peer, { ...peer, ...other } as Item), false);
+    assert.equal(same({ ...peer, ...other } as Item, peer), false);
+  }
+});
+
 test("each part of a hop makes a nexthop and a route another", () => {
-  for (const change of [{ via: parseIp("10.244.3.0") }, { link: "eth0" }, { onlink: false }]) {
+  for (const change of [{ via: parseIp("10.244.3.0") }, { via: null }, { link: "eth0" }, { onlink: false }]) {
     const other = { ...hop, ...change };
     assert.equal(same({ kind: "nexthop", id: 1, hop }, { kind: "nexthop", id: 1, hop: other }), false);
     const dst = parseCidr("10.244.2.0/24");
@@ -104,6 +156,8 @@ test("keys of different kinds never meet, and every kind has a sample, a rank an
     "link flannel.1 type vxlan id 1 dstport 8472 local 192.0.2.1 address 02:00:00:00:00:01 mtu 1450",
     "loose reverse-path filter on eth0",
     "address 10.244.1.0/32 dev flannel.1",
+    `wireguard peer ${key} dev flannel-wg endpoint [2001:db8::2]:51820 persistent-keepalive 25 with preshared-key`,
+    `wireguard allowed-ips 10.244.2.0/24 dev flannel-wg peer ${key}`,
     "fdb 02:00:00:00:00:01 dev flannel.1 dst 192.0.2.2",
     "neighbour 10.244.2.0 lladdr 02:00:00:00:00:01 dev flannel.1",
     "nexthop 183763456 via 10.244.2.0 dev flannel.1 onlink",

@@ -52,6 +52,10 @@ export const UNICAST = 1;
 export const BLACKHOLE = 6;
 /** The last metric: every other route goes first. */
 export const LAST_METRIC = 0xffffffff;
+/** The destination is on the device itself, without a gateway (RT_SCOPE_LINK). */
+export const SCOPE_LINK = 253;
+/** Any scope, where a route is deleted (RT_SCOPE_NOWHERE). */
+export const SCOPE_ANY = 255;
 /** Who made a route (RTPROT_BOOT): what `ip route add` and flannel leave it at. */
 export const PROTOCOL_BOOT = 3;
 /** The gateway counts as reachable on the device (RTNH_F_ONLINK). */
@@ -92,7 +96,15 @@ export const VXLAN = {
   gbp: [23, flag],
 } as const;
 
-/** `struct ifinfomsg` with IFLA_*. */
+/** Parameters of an ipip device (IFLA_IPTUN_*). */
+export const IPIP = {
+  local: [2, ip],
+  remote: [3, ip],
+  ttl: [4, u8],
+  pathMtuDiscovery: [10, u8],
+} as const;
+
+/** `struct ifinfomsg` with IFLA_*; parameters are those of a vxlan device. */
 export const LINK = message({ family: u8, pad: u8, deviceType: u16, index: i32, flags: u32, change: u32 }, {
   address: [1, mac],
   name: [3, text],
@@ -102,6 +114,13 @@ export const LINK = message({ family: u8, pad: u8, deviceType: u16, index: i32, 
   linkInfo: [18, nested({ kind: [1, text], data: [2, nested(VXLAN)] })],
   afSpec: [26, nested({ inet: [AF.INET, nested({ conf: [1, nested({ rpFilter: [RP_FILTER, u32] })] })] })],
   extMask: [29, u32],
+});
+
+/** An ipip device, whose parameters have numbers of their own. */
+export const IPIP_LINK = message(LINK.fields, {
+  name: [3, text],
+  mtu: [4, u32],
+  linkInfo: [18, nested({ kind: [1, text], data: [2, nested(IPIP)] })],
 });
 
 /** IPv4's per-device settings as a link dump gives them: an array of numbers. */

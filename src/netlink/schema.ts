@@ -35,6 +35,27 @@ export function nested<const A extends Attributes>(attributes: A): Wire<Attribut
   };
 }
 
+/**
+ * A list: attributes with attributes inside, whose numbers mean nothing.
+ *
+ * Generic netlink checks strictly: its lists and what is in them must be marked, so the list itself is in its table under
+ * `NESTED | number`.
+ */
+export function listOf<const A extends Attributes>(attributes: A): Wire<readonly AttributesOf<A>[]> {
+  const entry = nested(attributes);
+  return {
+    size: 0,
+    write(writer, values) {
+      for (const value of values) {
+        const start = writer.reserve(4);
+        entry.write(writer, value);
+        writer.view.setUint32(start, NESTED << 16 | (writer.at - start), true);
+      }
+    },
+    read: (view, at, length) => [...eachAttribute(view, at, length)].map(([, start, size]) => entry.read(view, start, size)!),
+  };
+}
+
 /** A message: a fixed header, then attributes. */
 export interface Message<F extends Fields, A extends Attributes> {
   readonly fields: F;
@@ -80,6 +101,8 @@ export function message<const F extends Fields, const A extends Attributes>(fiel
   };
 }
 
+/** Marks an attribute that holds attributes (NLA_F_NESTED). rtnetlink does without it. */
+export const NESTED = 0x8000;
 /** Bits of an attribute's type that are not its number: NLA_F_NESTED and NLA_F_NET_BYTEORDER. */
 const TYPE_MASK = 0x3fff;
 
@@ -92,7 +115,7 @@ export function findAttribute(view: DataView, at: number, length: number, number
 function attributeCodec(attributes: Attributes) {
   const entries = Object.entries(attributes).map(([name, [number, type]]) => ({ name, number, type: type as Wire<unknown> }));
   const byNumber: (typeof entries[number] | undefined)[] = [];
-  for (const entry of entries) byNumber[entry.number] = entry;
+  for (const entry of entries) byNumber[entry.number & TYPE_MASK] = entry;
   return {
     write(writer: Writer, value: object): void {
       for (let i = 0; i < entries.length; i++) {

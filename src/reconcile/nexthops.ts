@@ -81,7 +81,12 @@ function hash(subnet: Cidr): number {
   return (IPV6_IDS | ((sum ^ sum >>> 28) & IPV6_MASK)) >>> 0;
 }
 
-/** A planned route as a nexthop object and a route that names it. */
+/**
+ * A planned route as a nexthop object and a route that names it. A route without a gateway stays as it is: all over one device share one
+ * descriptor in the kernel.
+ */
 export function throughNexthop(route: Route, id: number): readonly Item[] {
-  return typeof route.to === "number" ? [route] : [{ kind: "nexthop", id, hop: route.to }, { ...route, to: id }];
+  return typeof route.to === "number" || route.to.via === null
+    ? [route]
+    : [{ kind: "nexthop", id, hop: route.to }, { ...route, to: id }];
 }

@@ -273,6 +273,10 @@ function changed(item: Item): Item {
   switch (item.kind) {
     case "link":
       return { ...item, mtu: 1300 };
+    case "wireguard-peer":
+      return { ...item, keepalive: item.keepalive + 1 };
+    case "allowed-ip":
+      return { ...item, publicKey: "" };
     case "fdb":
       return { ...item, dst: parseIp("192.0.2.200") };
     case "neighbour":

@@ -48,8 +48,22 @@ function pathTo(
   } else hop = route.to;
   if (hop === undefined) return null;
   if (hop.via === publicIp) return { keys, link: hop.link };
-  const neighbour = observed.get(`neighbour ${hop.link} ${hop.via}`);
-  const fdb = neighbour?.kind === "neighbour" ? observed.get(`fdb ${hop.link} ${neighbour.mac}`) : undefined;
-  if (neighbour === undefined || fdb?.kind !== "fdb" || fdb.dst !== publicIp) return null;
-  return { keys: [...keys, keyOf(neighbour), keyOf(fdb)], link: hop.link };
+  const entries = hop.via === null
+    ? throughWireguard(observed, hop.link, subnet, publicIp)
+    : throughVxlan(observed, hop.link, hop.via, publicIp);
+  return entries === null ? null : { keys: [...keys, ...entries.map(keyOf)], link: hop.link };
+}
+
+/** The entries by which a vxlan device sends what is for a gateway to an address; `null` if it does not. */
+function throughVxlan(observed: ReadonlyMap<string, Item>, link: string, gateway: Ip, publicIp: Ip): readonly Item[] | null {
+  const neighbour = observed.get(`neighbour ${link} ${gateway}`);
+  const fdb = neighbour?.kind === "neighbour" ? observed.get(`fdb ${link} ${neighbour.mac}`) : undefined;
+  return neighbour === undefined || fdb?.kind !== "fdb" || fdb.dst !== publicIp ? null : [neighbour, fdb];
+}
+
+/** The entries by which a wireguard device sends what is for a subnet to an address; `null` if it does not. */
+function throughWireguard(observed: ReadonlyMap<string, Item>, link: string, subnet: Cidr, publicIp: Ip): readonly Item[] | null {
+  const allowed = observed.get(`allowed-ip ${link} ${subnet}`);
+  const peer = allowed?.kind === "allowed-ip" ? observed.get(`wireguard-peer ${link} ${allowed.publicKey}`) : undefined;
+  return allowed === undefined || peer?.kind !== "wireguard-peer" || peer.endpoint?.ip !== publicIp ? null : [allowed, peer];
 }

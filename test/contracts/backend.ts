@@ -172,7 +172,7 @@ function checkItem(item: Item, { family, network }: NodeSide, links: readonly st
   switch (item.kind) {
     case "link":
       own(item.name);
-      mac(item.mac);
+      if (item.type === "vxlan") mac(item.mac);
       assert.ok(item.name.length < 16, "IFNAMSIZ");
       assert.equal(item.down, undefined);
       break;
@@ -182,6 +182,15 @@ function checkItem(item: Item, { family, network }: NodeSide, links: readonly st
     case "address":
       own(item.link);
       inFamily(item.ip);
+      break;
+    case "wireguard-peer":
+      own(item.link);
+      assert.ok(item.endpoint !== null, "a peer has an endpoint");
+      break;
+    case "allowed-ip":
+      own(item.link);
+      inFamily(item.cidr);
+      assert.equal(item.cidr, peer?.subnet, "a peer is allowed its own subnet");
       break;
     case "fdb":
       own(item.link);

@@ -10,7 +10,7 @@ import { Connection } from "../../src/netlink/connection.ts";
 import { FLAG, request } from "../../src/netlink/frame.ts";
 import { AF, NEIGHBOUR, PERMANENT, RTM, SELF } from "../../src/netlink/rtnl.ts";
 import { parseCidr, parseIp, parseMac } from "../../src/model/ip.ts";
-import type { Blackhole, Fdb, Item, Link, Neighbour, Nexthop, ReversePath } from "../../src/model/item.ts";
+import type { Blackhole, Fdb, Item, Neighbour, Nexthop, ReversePath, VxlanLink } from "../../src/model/item.ts";
 import { run } from "./command.ts";
 import { labTest } from "./case.ts";
 import { ADDRESS, ADDRESS6, hop, ip, Room, route, VXLAN, VXLAN6 } from "./kernel_room.ts";
@@ -52,7 +52,7 @@ labTest("a device changes in place where it can, and is made anew where it can n
   using room = await Room.open();
   await room.put(VXLAN);
   let index = indexOf(room, VXLAN.name);
-  const inPlace: Partial<Link>[] = [
+  const inPlace: Partial<VxlanLink>[] = [
     { local: parseIp("192.0.2.7") },
     { mtu: 1400 },
     { mac: parseMac("02:00:00:00:00:07") },
@@ -63,7 +63,9 @@ labTest("a device changes in place where it can, and is made anew where it can n
     await room.put({ ...VXLAN, ...change });
     assert.equal(indexOf(room, VXLAN.name), index, JSON.stringify(change));
   }
-  for (const change of [{ vni: 7 }, { port: 4789 }, { gbp: true }, { local: parseIp("2001:db8::1") }] satisfies Partial<Link>[]) {
+  for (
+    const change of [{ vni: 7 }, { port: 4789 }, { gbp: true }, { local: parseIp("2001:db8::1") }] satisfies Partial<VxlanLink>[]
+  ) {
     await room.put({ ...VXLAN, ...change });
     assert.notEqual(indexOf(room, VXLAN.name), index, JSON.stringify(change));
     index = indexOf(room, VXLAN.name);

@@ -11,9 +11,20 @@
 
 import assert from "node:assert/strict";
 import { openDriver } from "../../ffi/mod.ts";
+import { keys } from "../../src/cli/adapters.ts";
 import { openKernel } from "../../src/kernel/kernel.ts";
 import { type Ip, parseCidr, parseIp, parseMac } from "../../src/model/ip.ts";
-import { type Address, describe, type Hop, type Item, keyOf, KINDS, type Link, type Route, same } from "../../src/model/item.ts";
+import {
+  type Address,
+  describe,
+  type Hop,
+  type Item,
+  keyOf,
+  KINDS,
+  type Route,
+  same,
+  type VxlanLink,
+} from "../../src/model/item.ts";
 import type { Kernel, Observation, Outcome, Ownership } from "../../src/model/kernel.ts";
 import { run } from "./command.ts";
 
@@ -28,7 +39,7 @@ export const OWN: Ownership = {
   reversePath: ["d0"],
 };
 
-export const VXLAN: Link = {
+export const VXLAN: VxlanLink = {
   kind: "link",
   name: "flannel.1",
   type: "vxlan",
@@ -40,7 +51,7 @@ export const VXLAN: Link = {
   learning: false,
   gbp: false,
 };
-export const VXLAN6: Link = {
+export const VXLAN6: VxlanLink = {
   ...VXLAN,
   name: "flannel-v6.1",
   local: parseIp("2001:db8::1"),
@@ -86,7 +97,7 @@ export class Room implements Disposable {
       "link set d0 up",
       "link set d1 up",
     );
-    return new Room(openKernel(await openDriver(), { nexthopObjects }));
+    return new Room(openKernel(await openDriver(), { keys, nexthopObjects }));
   }
 
   /** A look at all kinds. */
