@@ -75,6 +75,8 @@ export interface NodeSide<State = unknown> extends OpenSide<State> {
 export interface Peer<Data> {
   readonly subnet: Cidr;
   readonly publicIp: Ip;
+  /** Its addresses in all families that both nodes have, IPv4 first; `publicIp` is one of them. */
+  readonly publicIps: readonly Ip[];
   /** What its backend published, checked by {@linkcode Backend.leaseData}. */
   readonly data: Data;
 }

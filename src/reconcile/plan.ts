@@ -261,6 +261,11 @@ function lowered(item: Item, subnet: Cidr, nexthop: number): readonly Item[] {
   return item.kind === "route" && item.dst === subnet ? throughNexthop(item, nexthop) : [item];
 }
 
+/** A peer's addresses in the families that this node has too. */
+function addressesOf({ endpoints }: Lease, input: PlanInput): readonly Ip[] {
+  return endpoints.filter(({ subnet }) => sideFor(input, subnet) !== undefined).map(({ publicIp }) => publicIp);
+}
+
 function sideFor({ sides }: PlanInput, subnet: Cidr): NodeSide | undefined {
   return sides.find((side) => side.family === familyOf(subnet));
 }
@@ -281,7 +286,11 @@ function answerFor(
   const checked = checkWith(backend.leaseData, data);
   if ("issue" in checked) return nothing("rejected", `its backend data is wrong: ${checked.issue}`);
   try {
-    const { path, items, pending } = backend.peer({ subnet, publicIp, data: checked.value }, side, options);
+    const { path, items, pending } = backend.peer(
+      { subnet, publicIp, publicIps: addressesOf(lease, input), data: checked.value },
+      side,
+      options,
+    );
     return { path, items, state: pending === undefined ? "planned" : "pending", reason: pending ?? null };
   } catch (error) {
     return nothing("pending", `backend ${backend.name} failed for it: ${(error as Error).message}`);

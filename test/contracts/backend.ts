@@ -54,9 +54,11 @@ export function nodeSide(family: Family, onLink: (ip: Ip) => string | null = () 
 
 /** The n-th peer of a node, with what it published. */
 export function peerOf<Data>(family: Family, n: number, data: Data): Peer<Data> {
+  const publicIps = [parseIp(`192.0.2.${n}`), parseIp(`2001:db8::${n.toString(16)}`)] as const;
   return Object.freeze({
     subnet: parseCidr(family === 4 ? `10.244.${n}.0/24` : `fd00:10:244:${n.toString(16)}::/64`),
-    publicIp: parseIp(family === 4 ? `192.0.2.${n}` : `2001:db8::${n.toString(16)}`),
+    publicIp: publicIps[family === 4 ? 0 : 1],
+    publicIps,
     data,
   });
 }
