@@ -7,7 +7,7 @@
 import { readFile } from "node:fs/promises";
 import { hostname, networkInterfaces } from "node:os";
 import process from "node:process";
-import { openDriver } from "../../ffi/mod.ts";
+import { type Driver, openDriver } from "../../ffi/mod.ts";
 import { Agent, type AgentOptions, StartError } from "../agent.ts";
 import type { Log } from "../agent/ports.ts";
 import { chance, clock, keys, logTo, subnetFile } from "./adapters.ts";
@@ -21,6 +21,7 @@ import { quote, UsageError } from "../config/errors.ts";
 import type { Settings } from "../config/settings.ts";
 import { openKernel } from "../kernel/kernel.ts";
 import { describe } from "../model/item.ts";
+import { watchRuleset } from "../netlink/nftables.ts";
 import type { ListenAddress } from "../model/listen.ts";
 import { reasonNotReady } from "../model/report.ts";
 import { BACKENDS } from "../plugins.ts";
@@ -28,7 +29,7 @@ import { createHealthApp, createStatusApp } from "../status/app.ts";
 import { ask } from "../status/client.ts";
 import { HEALTH_LIMITS, listen, type Listener, ListenError } from "../status/listen.ts";
 import { renderPeers, renderStatus } from "../status/text.ts";
-import { TrafficManager, type TrafficState } from "../traffic/manager.ts";
+import { type OnRulesetChange, TrafficManager, type TrafficState } from "../traffic/manager.ts";
 import { commandRunner } from "../traffic/run.ts";
 
 /** The release that this source is of. */
@@ -87,7 +88,7 @@ async function open(settings: Settings, log: Log, readOnly = false) {
     kernel,
     store,
     storeNote: opened.note,
-    traffic: stack.use(keeper(log)),
+    traffic: stack.use(keeper(driver, log)),
     subnetFile: subnetFile(settings.subnetFile),
     clock,
     chance,
@@ -104,15 +105,27 @@ function checkBackend({ backend }: Settings): void {
 }
 
 /** Keeps the traffic rules; what goes wrong with them is logged once. */
-function keeper(log: Log): TrafficManager & AsyncDisposable {
+function keeper(driver: Driver, log: Log): TrafficManager & AsyncDisposable {
   let last: string | null = null;
   const onState = ({ lastError, lastRepair, repairs }: TrafficState) => {
     if (lastError !== null && lastError !== last) log("warning", lastError);
     last = lastError;
     if (repairs > 0 && lastRepair !== null) log("debug", lastRepair);
   };
-  const manager = new TrafficManager({ run: commandRunner(process.env), clock: monotonic, onRulesetChange: null, onState });
+  const onRulesetChange = rulesetEvents(driver, log);
+  const manager = new TrafficManager({ run: commandRunner(process.env), clock: monotonic, onRulesetChange, onState });
   return Object.assign(manager, { [Symbol.asyncDispose]: () => manager.close() });
+}
+
+/** Changes of nf_tables as they happen; `null` where the kernel does not tell of them. */
+function rulesetEvents(driver: Driver, log: Log): OnRulesetChange | null {
+  try {
+    watchRuleset(driver, () => {})();
+    return (changed) => watchRuleset(driver, changed);
+  } catch (error) {
+    log("debug", `Traffic rules are looked at every --iptables-resync only: ${(error as Error).message}`);
+    return null;
+  }
 }
 
 async function runAgent(settings: Settings, warnings: readonly string[]): Promise<number> {

@@ -101,3 +101,11 @@ export interface Kernel {
   /** Calls back after every burst of changes that we did not make ourselves. */
   watch(own: () => Pick<Ownership, "links" | "networks">, changed: (dirty: ReadonlySet<Dirty>) => void): Disposable;
 }
+
+/** One transaction that changed the kernel's nf_tables, as NFNLGRP_NFTABLES tells of it. */
+export interface RulesetChange {
+  /** Chains of IPv4's and IPv6's tables that it touched. `chain` is `null` where a whole table was made, changed or deleted. */
+  readonly touched: readonly { readonly family: string; readonly table: string; readonly chain: string | null }[];
+  /** Who did it, if the kernel said: `"iptables (4711)"`. */
+  readonly by: string | null;
+}

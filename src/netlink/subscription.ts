@@ -21,8 +21,8 @@ export interface Event {
 
 /** What a subscriber is told. */
 export interface EventHandlers {
-  /** Port id whose events are left out: they echo our own writes. */
-  readonly ignorePort: number;
+  /** Port id whose events are left out: they echo our own writes. `null` for none. */
+  readonly ignorePort: number | null;
   readonly onEvent: (event: Event) => void;
   /** Events were lost: everything must be read again. */
   readonly onOverrun: () => void;
@@ -33,16 +33,23 @@ export interface EventHandlers {
 /**
  * Subscribes to multicast groups. Groups that the kernel does not know are left out.
  *
+ * @param protocol NETLINK_ROUTE if absent.
  * @returns A handle that ends the subscription.
+ * @throws {NetlinkSocketError} If the kernel knows none of the groups, or lets us join none.
  */
-export function subscribe(driver: Driver, groups: readonly number[], handlers: EventHandlers): Disposable {
-  const socket = driver.open(0, { receiveBuffer: 16 * 1024 * 1024 });
+export function subscribe(driver: Driver, groups: readonly number[], handlers: EventHandlers, protocol = 0): Disposable {
+  const socket = driver.open(protocol, { receiveBuffer: 16 * 1024 * 1024 });
+  const refusals: unknown[] = [];
   for (const group of groups) {
     try {
       socket.join(group);
-    } catch {
-      // RTNLGRP_NEXTHOP is from 5.3; without nexthop objects there is nothing to hear of them.
+    } catch (error) {
+      refusals.push(error); // RTNLGRP_NEXTHOP is from 5.3; without nexthop objects there is nothing to hear of them
     }
+  }
+  if (refusals.length === groups.length) {
+    socket[Symbol.dispose]();
+    throw refusals[0];
   }
   socket.watch(() => {
     let heard = false;

@@ -79,6 +79,8 @@ export const u32: Field = number(
 );
 /** A signed 32-bit number in the machine's order. */
 export const i32: Field = number(4, ({ view }, at, value) => view.setInt32(at, value, true), (view, at) => view.getInt32(at, true));
+/** A 32-bit number in network order, as all of nf_tables' are. */
+export const be32: Field = number(4, ({ view }, at, value) => view.setUint32(at, value), (view, at) => view.getUint32(at));
 /** A 16-bit number in network order, for example a UDP port. */
 export const be16: Field = number(2, ({ view }, at, value) => view.setUint16(at, value), (view, at) => view.getUint16(at));
 
@@ -88,6 +90,8 @@ export const flag: Wire<true> = {
   write: () => {},
   read: () => true,
 };
+
+const DECODER = new TextDecoder();
 
 /** A NUL-terminated string. */
 export const text: Wire<string> = {
@@ -101,7 +105,7 @@ export const text: Wire<string> = {
   read(view, at, length) {
     const bytes = new Uint8Array(view.buffer, view.byteOffset + at, length);
     const end = bytes.indexOf(0);
-    return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
+    return DECODER.decode(end < 0 ? bytes : bytes.subarray(0, end));
   },
 };
 

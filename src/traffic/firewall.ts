@@ -8,19 +8,12 @@
  */
 
 import type { Cidr } from "../model/ip.ts";
+import type { RulesetChange } from "../model/kernel.ts";
 import type { Run, Step } from "./command.ts";
 import { IPTABLES_CHAINS, iptablesSteps, leftInIptables } from "./iptables.ts";
 import { chooseVariant, type Installed, installedVariants } from "./iptables_variants.ts";
 import { NFT_TABLES, nftSteps } from "./nftables.ts";
 import type { FamilyRules, Intent, PodRange } from "./rules.ts";
-
-/** One transaction that changed the kernel's nf_tables, as NFNLGRP_NFTABLES tells of it. */
-export interface RulesetChange {
-  /** What it touched. `chain` is `null` where a whole table was made, changed or deleted. */
-  readonly touched: readonly { readonly family: string; readonly table: string; readonly chain: string | null }[];
-  /** Who did it, if the kernel said: `"iptables (4711)"`. */
-  readonly by: string | null;
-}
 
 /** Where the rules are held. */
 export interface Firewall {

@@ -17,8 +17,9 @@
  * @module
  */
 
+import type { RulesetChange } from "../model/kernel.ts";
 import { perform, type Run, type Step } from "./command.ts";
-import { everythingOfOurs, type Firewall, firewallFor, type RulesetChange } from "./firewall.ts";
+import { everythingOfOurs, type Firewall, firewallFor } from "./firewall.ts";
 import type { Intent, PodRange } from "./rules.ts";
 
 /** Time, as the manager needs it. */
@@ -62,8 +63,9 @@ export interface TrafficState {
   readonly lastRepair: string | null;
 }
 
-/** Where the kernel tells of changes, everything is read as seldom as this, in resync periods. */
+/** Where the kernel tells of changes, everything is read as seldom as this, in resync periods, but once a day. */
 const TOLD_PERIODS = 60;
+const DAY = 24 * 60 * 60 * 1000;
 /** So many writes within {@linkcode FIGHT_WINDOW} are made at once; before each further one passes twice as long. */
 const FREE_WRITES = 20;
 const FIGHT_WINDOW = 60_000;
@@ -176,7 +178,7 @@ export class TrafficManager {
     const resync = Math.max(1, job?.intent.resync ?? 1) * 1000;
     if (this.#failures > 0) return this.#pause() || Math.min(FIRST_RETRY * 2 ** (this.#failures - 1), LONGEST_RETRY);
     if (job === null || job.firewall === null) return Infinity;
-    return job.firewall.tells && this.#ports.onRulesetChange !== null ? resync * TOLD_PERIODS : resync;
+    return job.firewall.tells && this.#ports.onRulesetChange !== null ? Math.min(resync * TOLD_PERIODS, DAY) : resync;
   }
 
   /** Milliseconds until rules may be written again. */

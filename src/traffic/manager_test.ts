@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseCidr } from "../model/ip.ts";
 import type { Run } from "./command.ts";
-import type { RulesetChange } from "./firewall.ts";
+import type { RulesetChange } from "../model/kernel.ts";
 import { TrafficManager, type TrafficState } from "./manager.ts";
 import { intentOf, type TrafficSettings } from "./rules.ts";
 
@@ -200,6 +200,9 @@ test("the period is the resync period only where the kernel does not tell of cha
   const node = new Node(false);
   await node.keep({ ...SETTINGS, resync: 0 });
   assert.equal(node.nextTimer, 1_000, "zero is no busy loop");
+  const seldom = new Node();
+  await seldom.keep({ ...SETTINGS, resync: 86_400 });
+  assert.equal(seldom.nextTimer, 86_400_000, "what is longer than a timer can be is none either");
 });
 
 test("an error is state, and is tried again after 1, 2, 4 and at most 30 seconds", async () => {

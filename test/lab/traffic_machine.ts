@@ -7,13 +7,15 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import process from "node:process";
+import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseCidr } from "../../src/model/ip.ts";
 import type { Run } from "../../src/traffic/command.ts";
-import type { RulesetChange } from "../../src/traffic/firewall.ts";
+import type { RulesetChange } from "../../src/model/kernel.ts";
 import { type OnRulesetChange, TrafficManager, type TrafficState } from "../../src/traffic/manager.ts";
 import type { Intent, PodRange, TrafficSettings } from "../../src/traffic/rules.ts";
 import { commandRunner } from "../../src/traffic/run.ts";
+import { runtimeCommand } from "./paths.ts";
 
 /** The pod network of the tests and the node's part of it, by family. */
 export const RANGES: Readonly<Record<4 | 6, PodRange>> = {
@@ -29,6 +31,7 @@ export const NFTABLES: TrafficSettings = { ...IPTABLES, mode: "nftables" };
 /** The variants of iptables. */
 export const VARIANTS = ["nft", "legacy"] as const;
 
+const MONITOR = resolve(import.meta.dirname!, "ruleset_monitor.ts");
 const PATH = `${process.env["PATH"]}:/usr/sbin:/sbin`;
 const run = commandRunner({ PATH });
 
@@ -97,25 +100,15 @@ export class Machine implements AsyncDisposable {
     });
   }
 
-  /** The changes that the kernel tells of, by way of `nft monitor`. */
+  /** The changes of nf_tables that the kernel tells of inside. */
   async changes(): Promise<OnRulesetChange> {
-    const listeners = new Set<(change: RulesetChange) => void>();
-    let touched: RulesetChange["touched"][number][] = [];
-    let ready = false;
-    this.start(["nft", "monitor"], (line) => {
-      ready = true;
-      const end = /^# new generation \d+ by process (\d+) \((.*)\)/.exec(line);
-      const [, object, family = "", table = "", chain] = line.split(" ");
-      if (end === null) return void touched.push({ family, table, chain: object === "table" ? null : chain ?? null });
-      for (const listener of listeners) listener({ touched, by: `${end[2]} (${end[1]})` });
-      touched = [];
+    const listeners = new Set<(change: RulesetChange | null) => void>();
+    await new Promise<void>((ready) => {
+      this.start([...runtimeCommand(), MONITOR], (line) => {
+        if (line === "ready") ready();
+        else for (const listener of listeners) listener(JSON.parse(line));
+      });
     });
-    // It does not say when it is ready: something harmless is changed until it tells of that.
-    for (let i = 0; !ready && i < 100; i++) {
-      await this.sh("nft add table ip probe; nft delete table ip probe");
-      await sleep(20);
-    }
-    assert.ok(ready, "nft monitor tells of changes");
     return (callback) => {
       listeners.add(callback);
       return () => listeners.delete(callback);
