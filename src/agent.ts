@@ -29,7 +29,7 @@ import { conditionsOf, reportOf, type State } from "./agent/status.ts";
 import { Surroundings } from "./agent/surroundings.ts";
 import { TrafficAim } from "./agent/traffic.ts";
 import { type Cidr, contains } from "./model/ip.ts";
-import { type Change, describe, type Item, keyOf, KINDS, same } from "./model/item.ts";
+import { type Change, describe, isSilent, type Item, keyOf, KINDS, same, SILENT } from "./model/item.ts";
 import type { Dirty, Ownership } from "./model/kernel.ts";
 import type { Lease, LeaseEvent } from "./model/lease.ts";
 import type { Conditions, Report } from "./model/report.ts";
@@ -42,6 +42,8 @@ export { type AgentOptions, StartError };
 const FACTS_PAUSE = 100;
 /** An audit of everything catches what nobody told us; in milliseconds. */
 const AUDIT = 5 * 60_000;
+/** What the kernel tells nothing of is looked at so often, in milliseconds. */
+const SILENCE = 10_000;
 /** A cycle that failed, and a file that could not be written, are tried again after so long, in milliseconds. */
 const RETRY = { cycle: 1_000, file: 5_000 };
 /** Changes and failures that one cycle writes to the log at the most. */
@@ -66,6 +68,8 @@ export class Agent {
   #formerRanges: readonly PodRange[] = [];
   #factsReadAt = -Infinity;
   #factsDirty = true;
+  /** It is known when to look at what the kernel tells nothing of. */
+  #minded = false;
   #lastSync: number | null = null;
   #kernelProblem: string | null = null;
   #fatal: StartError | null = null;
@@ -241,6 +245,16 @@ export class Agent {
     this.#traffic.keep(this.#aim.sides, setup.network.nftables, this.#formerRanges);
     await this.#writeSubnetEnv(setup);
     this.#alarm.set("audit", AUDIT, () => this.#onKernel(new Set(ALL)));
+    this.#mind(setup);
+  }
+
+  #mind(setup: Setup): void {
+    if (this.#minded || !this.#aim.nodeItems(setup).some(isSilent)) return;
+    this.#minded = true;
+    this.#alarm.set("silence", SILENCE, () => {
+      this.#minded = false;
+      this.#onKernel(new Set(SILENT));
+    });
   }
 
   #look(setup: Setup): void {

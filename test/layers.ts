@@ -47,6 +47,8 @@ const TABLE: Readonly<Record<string, Row | typeof FREE>> = {
   // Those that are not built in stand alone: nothing of ours is there when they are loaded.
   "backends/alloc": { types: ["src/mod"] },
   "backends/extension": { types: ["src/mod"], node: true, runtime: true },
+  "backends/ipip": { types: ["src/mod"] },
+  "backends/wireguard": { types: ["src/mod"], node: true, runtime: true },
   ffi: { node: true, runtime: true },
   scripts: FREE,
   test: FREE,

@@ -112,8 +112,8 @@ export function published(input: NodeInput): Omit<Endpoint, "subnet">[] {
   return openSides(input).map((side) => ({ publicIp: side.publicIp, data: input.backend.publish(side, input.options) }));
 }
 
-/** Names of devices that vxlan backends make, this one or flannel's. */
-export const VXLAN_DEVICE = /^(flannel(-v6)?|fl[46])\.\d+$/;
+/** Names of devices that backends make, ours or flannel's. */
+export const DEVICE = /^((flannel(-v6)?|fl[46])\.\d+|flannel\.ipip|flannel-wg(-v6)?)$/;
 
 /**
  * How items are known for this node's: on the devices of the backend, and on flannel devices that hold an address of our networks,
@@ -126,9 +126,7 @@ export function ownershipOf(
   former: Ownership["networks"],
 ): Ownership {
   const networks = [...rangesOf(network), ...former];
-  const left = facts.addresses.filter(({ link, ip }) =>
-    VXLAN_DEVICE.test(link) && networks.some(({ network }) => contains(network, ip))
-  );
+  const left = facts.addresses.filter(({ link, ip }) => DEVICE.test(link) && networks.some(({ network }) => contains(network, ip)));
   const links = [...new Set([...backend.links(options), ...left.map(({ link }) => link)])];
   return { links, networks, nexthops, reversePath: [...segments, ...links] };
 }

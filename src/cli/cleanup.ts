@@ -4,7 +4,7 @@
  * @module
  */
 
-import { VXLAN_DEVICE } from "../agent/node.ts";
+import { DEVICE } from "../agent/node.ts";
 import { contains, familyOf, lengthOf } from "../model/ip.ts";
 import { describe, type Item, type Kind, KINDS } from "../model/item.ts";
 import type { Kernel, Ownership } from "../model/kernel.ts";
@@ -37,7 +37,7 @@ export async function leftovers(kernel: Kernel, run: Run, subnetEnv: string, pat
     return subnet === undefined ? [] : [{ network, subnet, length: lengthOf(subnet) }];
   });
   const devices = kernel.facts().addresses
-    .filter(({ link, ip }) => VXLAN_DEVICE.test(link) && ranges.some(({ network }) => contains(network, ip)))
+    .filter(({ link, ip }) => DEVICE.test(link) && ranges.some(({ network }) => contains(network, ip)))
     .map(({ link }) => link);
   const own: Ownership = { links: [...new Set(devices)], networks: ranges, nexthops: new Set(), reversePath: [] };
   const { items } = kernel.observe(REMOVABLE, own);

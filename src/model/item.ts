@@ -181,6 +181,14 @@ export const KINDS = [
   "blackhole",
 ] as const satisfies readonly Kind[];
 
+/** Kinds among which are items of whose changes the kernel tells nobody. */
+export const SILENT: readonly Kind[] = ["link", "wireguard-peer", "allowed-ip"];
+
+/** Whether the kernel tells nobody when an item is changed. */
+export function isSilent(item: Item): boolean {
+  return item.kind === "link" ? item.type === "wireguard" : item.kind === "wireguard-peer" || item.kind === "allowed-ip";
+}
+
 /** The place of a kind in the order of puts. */
 export const rankOf: Readonly<Record<Kind, number>> = Object.fromEntries(KINDS.map((kind, i) => [kind, i])) as Record<
   Kind,

@@ -7,7 +7,7 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { parseCidr, parseIp, parseMac } from "./ip.ts";
-import { describe, type Item, keyOf, type Kind, KINDS, rankOf, same } from "./item.ts";
+import { describe, isSilent, type Item, keyOf, type Kind, KINDS, rankOf, same, SILENT } from "./item.ts";
 
 const hop = { via: parseIp("10.244.2.0"), link: "flannel.1", onlink: true };
 const mac = parseMac("02:00:00:00:00:01");
@@ -114,6 +114,12 @@ test("devices of different types are different, and described in the words of th
     "link x type ipip local 192.0.2.1 remote any mtu 1400",
     `link x type wireguard listen-port 51820 public key ${key} mtu 1400`,
   ]);
+});
+
+test("of a wireguard device, its peers and what they are allowed, the kernel tells nothing", () => {
+  const silent = [...SAMPLES, ...DEVICES].filter(({ item }) => isSilent(item)).map(({ item }) => item);
+  assert.deepEqual(silent.map(({ kind }) => kind).sort(), [...SILENT].sort());
+  assert.ok(silent.every((item) => item.kind !== "link" || item.type === "wireguard"));
 });
 
 test("files of keys are not compared, and a peer without any or at another address is another", () => {
