@@ -80,6 +80,7 @@ export function vxlanBackend(name: string, direct: (options: VxlanOptions) => bo
     leaseData: vxlanData,
     mtu: (external, families, { MTU }) => (MTU || external) - Math.max(...families.map((family) => OVERHEAD[family])),
     links: ({ VNI }) => [deviceOf(4, VNI), deviceOf(6, VNI)],
+    devices: /^(flannel(-v6)?|fl[46])\.\d+$/,
     publish: (side, { VNI }) => ({ VNI, VtepMAC: macOf(side, VNI) }),
     node: (side, options) => [device(side, options), ...addressesAndFilters(side, options.VNI)],
     peer: (peer, side, options) => {

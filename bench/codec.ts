@@ -19,6 +19,7 @@ import { ROUTE } from "../src/netlink/rtnl.ts";
 import { Writer } from "../src/netlink/wire.ts";
 import { diff } from "../src/reconcile/diff.ts";
 import { fold } from "../src/reconcile/fold.ts";
+import { inProcess } from "../src/reconcile/in_process.ts";
 import { Planner } from "../src/reconcile/plan.ts";
 
 const PEERS = 5000;
@@ -63,11 +64,11 @@ const side: NodeSide = {
   macFor: () => mac,
 };
 const options = { Type: "vxlan", VNI: 1, Port: 0, GBP: false, Learning: false, MTU: 0, DirectRouting: false };
+const backend = inProcess(vxlan as unknown as Backend, options);
 const sides = [side];
 const context = { network, own, addresses: [side.address] };
 const input = (peers: readonly Lease[]) => ({
-  backend: vxlan as unknown as Backend,
-  options,
+  backend,
   sides,
   peers,
   nexthopObjects: true,

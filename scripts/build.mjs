@@ -30,9 +30,10 @@ const FLAGS = [
  *
  * @param entry Its first module.
  * @param target The executable; it is replaced in one step, so a running one goes on undisturbed.
+ * @param workers The first modules of its Workers.
  * @throws {Error} If libnl is not to be found or the compiler refuses.
  */
-export function build(entry, target) {
+export function build(entry, target, workers = []) {
   const libnl = findLibrary(LIBNL);
   if (libnl === null) throw new Error(`Cannot build "${target}": ${LIBNL} is missing; run: node scripts/setup.mjs build`);
   const started = new Date();
@@ -40,7 +41,7 @@ export function build(entry, target) {
   const fresh = join(folder, `.${basename(target)}.${process.pid}`);
   mkdirSync(folder, { recursive: true });
   try {
-    const command = ["build", entry, ...FLAGS, `--asset=${libnl}`, "--outfile", fresh];
+    const command = ["build", entry, ...workers, ...FLAGS, `--asset=${libnl}`, "--outfile", fresh];
     const { status, stdout, stderr, error } = spawnSync(compiler(), command, { cwd: ROOT, env: environment(), encoding: "utf8" });
     if (status !== 0) throw new Error(`Cannot build "${target}": ${error?.message ?? `${stdout}${stderr}`}`);
     utimesSync(fresh, started, started); // an edit during the build is newer
@@ -58,7 +59,7 @@ function compiler() {
 export function buildAgent() {
   const made = statSync(AGENT, { throwIfNoEntry: false })?.mtimeMs ?? 0;
   if (SOURCES.every((path) => newest(join(ROOT, path)) < made)) return false;
-  build(join(ROOT, "src/cli.ts"), AGENT);
+  build(join(ROOT, "src/cli.ts"), AGENT, [join(ROOT, "src/plugins/worker.ts")]);
   return true;
 }
 

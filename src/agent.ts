@@ -16,9 +16,10 @@
 import { Aim } from "./agent/aim.ts";
 import { Alarm } from "./agent/alarm.ts";
 import { Configuration } from "./agent/configuration.ts";
+import { EffectCalls } from "./agent/effects.ts";
 import { dryRun } from "./agent/dry_run.ts";
 import { EnvFile } from "./agent/env_file.ts";
-import { Macs, podMtu, published } from "./agent/node.ts";
+import { Macs, published } from "./agent/node.ts";
 import { fits, OwnLease } from "./agent/own_lease.ts";
 import { endless, persist } from "./agent/patience.ts";
 import type { AgentOptions } from "./agent/options.ts";
@@ -63,6 +64,7 @@ export class Agent {
   readonly #traffic: TrafficAim;
   readonly #reconciler: Reconciler;
   readonly #aim: Aim;
+  readonly #effects: EffectCalls;
   #ownLease: OwnLease;
   #former: Ownership["networks"] = [];
   #formerRanges: readonly PodRange[] = [];
@@ -70,23 +72,26 @@ export class Agent {
   #factsDirty = true;
   /** It is known when to look at what the kernel tells nothing of. */
   #minded = false;
+  /** What this node publishes may be another than before. */
+  #publishDirty = true;
   #lastSync: number | null = null;
   #kernelProblem: string | null = null;
   #fatal: StartError | null = null;
   #stage: "looking" | "holding" | "following" = "looking";
 
   constructor(options: AgentOptions) {
-    const { kernel, settings, subnetFile, clock, chance, log } = options;
+    const { kernel, settings, subnetFile, clock, chance, log, node, backends: { devices } } = options;
     this.#o = options;
     this.#alarm = new Alarm(clock);
     this.#surroundings = new Surroundings(kernel, settings);
-    this.#configuration = new Configuration(options, () => {
+    this.#macs = new Macs(() => chance.mac());
+    this.#configuration = new Configuration({ ...options, macs: this.#macs }, () => {
       this.#factsDirty = true;
       this.#alarm.poke();
-    });
+    }, () => this.#onAnswer());
+    this.#effects = new EffectCalls({ node, clock, log, changed: () => this.#onAnswer() });
     this.#envFile = new EnvFile(subnetFile, settings.subnetFile, log);
     this.#traffic = new TrafficAim(options);
-    this.#macs = new Macs(() => chance.mac());
     this.#reconciler = new Reconciler(kernel);
     this.#aim = new Aim({
       kernel,
@@ -95,6 +100,7 @@ export class Agent {
       macs: this.#macs,
       reconciler: this.#reconciler,
       blackhole: settings.blackholeRoute,
+      devices,
     });
     this.#ownLease = this.#newOwnLease([]);
   }
@@ -110,7 +116,7 @@ export class Agent {
     const ended = new AbortController();
     const all = AbortSignal.any([signal, ended.signal]);
     all.addEventListener("abort", () => this.#alarm.poke());
-    const tasks = [this.#configuration.follow(all), this.#askForPublicIps(all)];
+    const tasks = [this.#configuration.follow(all), this.#effects.run(all), this.#askForPublicIps(all)];
     try {
       await this.#loop(all, tasks);
       const fatal = this.#stopsFor();
@@ -151,14 +157,16 @@ export class Agent {
       external,
       publicIps: setup === null ? [] : this.#surroundings.publicIps(setup.network),
       lease: this.#ownLease.lease,
-      mtu: input === null ? null : podMtu(input),
+      mtu: input?.mtu ?? null,
       plan: this.#aim.plan,
       rejected: this.#aim.rejected,
       standing: this.#reconciler,
       repairs: this.#reconciler.repairs,
       lastSync: this.#lastSync,
       fullList: this.#records.full,
+      effects: this.#effects,
       problems: {
+        backend: setup?.backend.problem ?? this.#effects.problem,
         config: this.#configuration.problem,
         external: problem,
         lease: this.#ownLease.problem,
@@ -239,11 +247,13 @@ export class Agent {
     const { setup } = this.#configuration;
     if (setup === null || !this.#surroundings.isAssigned) return;
     if (this.#factsDirty) this.#look(setup);
+    if (this.#publishDirty && this.#stage !== "looking") this.#publish(setup);
     const lease = this.#ownLease.lease;
     if (this.#surroundings.external === null || lease === null || !fits(lease, setup)) return;
-    await this.#reconcile(setup, lease);
+    if (!await this.#reconcile(setup, lease)) return;
     this.#traffic.keep(this.#aim.sides, setup.network.nftables, this.#formerRanges);
     await this.#writeSubnetEnv(setup);
+    if (this.#envFile.problem === null) this.#effects.follow(this.#aim.sides, this.#aim.plan.peers);
     this.#alarm.set("audit", AUDIT, () => this.#onKernel(new Set(ALL)));
     this.#mind(setup);
   }
@@ -260,24 +270,34 @@ export class Agent {
   #look(setup: Setup): void {
     this.#factsDirty = false;
     this.#factsReadAt = this.#o.clock.now();
-    this.#surroundings.look(setup.network, setup.backend.links(setup.options));
+    this.#surroundings.look(setup.network, setup.backend.links);
     const { facts, external, problem } = this.#surroundings;
     this.#macs.know(facts, null);
     if (external === null) this.#fatal = new StartError(problem!);
-    else if (this.#stage !== "looking") this.#publish(setup);
+    else this.#publishDirty = true;
   }
 
+  /** Says what the lease shall hold, as soon as the backend has said it. */
   #publish(setup: Setup): void {
     const { network, backend } = setup;
-    const endpoints = published(this.#aim.input(setup)!);
-    this.#ownLease.want({ network, backendType: backend.type, endpoints });
+    this.#publishDirty = false;
+    this.#effects.prepare(backend, this.#aim.bareSides(setup));
+    const { state } = this.#effects;
+    const input = this.#aim.input(setup);
+    const endpoints = state === null || input === null ? null : published({ ...input, state: state.value });
+    if (endpoints !== null) this.#ownLease.want({ network, backendType: backend.type, endpoints });
   }
 
-  async #reconcile(setup: Setup, lease: Lease): Promise<void> {
+  /** Makes the kernel hold what is planned; `false` while the backend has not said enough to plan with. */
+  async #reconcile(setup: Setup, lease: Lease): Promise<boolean> {
     const { clock, log } = this.#o;
     const now = clock.now();
-    const { goal, settlesAt } = this.#aim.take(setup, lease, [...this.#former, ...this.#configuration.former], now);
+    const { state } = this.#effects;
+    if (state === null) return false;
+    const former = [...this.#former, ...this.#configuration.former];
+    const { goal, settlesAt } = this.#aim.take(setup, lease, { state: state.value, former, now });
     if (settlesAt !== null) this.#alarm.set("ways", settlesAt - now);
+    if (goal === null) return false;
     const { changed, failed, retryAt } = await this.#reconciler.reconcile(goal, now);
     this.#kernelProblem = null;
     changed.slice(0, LOGGED.changes).forEach((change) => log("info", `${verb(change)} ${describe(change.item)}`));
@@ -285,6 +305,7 @@ export class Agent {
     failed.slice(0, LOGGED.failures).forEach((reason) => log("warning", reason));
     if (retryAt !== null) this.#alarm.set("retry", Math.max(retryAt - now, 10));
     if (this.#records.full && kernelStanding(this.#aim.plan, this.#reconciler).missing.length === 0) this.#lastSync = now;
+    return true;
   }
 
   async #writeSubnetEnv(setup: Setup): Promise<void> {
@@ -313,6 +334,12 @@ export class Agent {
     const own = this.#ownLease.lease;
     if (own === null || !this.#records.lacks(own.key, event)) return;
     this.#ownLease.lose(`the store has no lease ${own.key} any more`);
+  }
+
+  /** A backend or its effects have something new to say. */
+  #onAnswer(): void {
+    this.#publishDirty = true;
+    this.#alarm.poke();
   }
 
   #onKernel(dirty: ReadonlySet<Dirty>): void {

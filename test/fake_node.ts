@@ -11,7 +11,7 @@ import type { Settings } from "../src/config/settings.ts";
 import type { Cidr, Ip } from "../src/model/ip.ts";
 import { parseCidr, parseIp } from "../src/model/ip.ts";
 import { type PeerReport, reasonNotReady, type Report } from "../src/model/report.ts";
-import { BACKENDS } from "../src/plugins.ts";
+import { openBackends } from "../src/plugins.ts";
 import { FakeKernel } from "./fake_kernel.ts";
 import type { FakeCluster, FakeStore } from "./fake_store.ts";
 import { type Seeded, seeded } from "./seed.ts";
@@ -132,7 +132,7 @@ export class FakeNode {
       version: "test",
       node: () => name,
       settings: this.settings,
-      backends: BACKENDS,
+      backends: openBackends({ folders: [], log: () => {} }),
       kernel: this.kernel,
       store: this.store,
       storeNote: null,

@@ -37,7 +37,12 @@ const TABLE: Readonly<Record<string, Row | typeof FREE>> = {
   "src/traffic": { layers: ["src/model"], node: true },
   "src/status": { layers: ["src/model"], packages: ["hono", "@hono/node-server"], node: true },
   "src/cni": { layers: ["src/model", "src/config"], packages: ["valibot"], node: true },
-  "src/plugins": { layers: ["src/mod", "src/model", "src/config", "backends"], packages: ["valibot"], node: true, computed: true },
+  "src/plugins": {
+    layers: ["src/mod", "src/model", "src/config", "src/reconcile", "backends"],
+    packages: ["valibot"],
+    node: true,
+    computed: true,
+  },
   "src/agent": {
     layers: ["src/model", "src/mod", "src/config", "src/reconcile", "src/traffic"],
     types: ["src/stores", "src/kernel"],

@@ -9,6 +9,7 @@ import { type Ip, parseCidr, parseIp } from "../src/model/ip.ts";
 import type { Route } from "../src/model/item.ts";
 import type { Ownership } from "../src/model/kernel.ts";
 import type { Lease } from "../src/model/lease.ts";
+import { inProcess } from "../src/reconcile/in_process.ts";
 import { Planner } from "../src/reconcile/plan.ts";
 import { type Goal, Reconciler, type Result } from "../src/reconcile/reconciler.ts";
 import { directrouting } from "./backends.ts";
@@ -21,14 +22,15 @@ export function farOf(n: number, odd: Oddities = {}): Lease {
   return leaseOf(n, { publicIp: parseIp(`198.51.100.${n}`), publicIp6: parseIp(`2001:db8:1::${n.toString(16)}`), ...odd });
 }
 
-const OPTIONS: unknown = { Type: "vxlan", VNI: 1, Port: 0, GBP: false, Learning: false, MTU: 0, DirectRouting: false };
+const OPTIONS = { Type: "vxlan", VNI: 1, Port: 0, GBP: false, Learning: false, MTU: 0, DirectRouting: false };
 
 /** One node. */
 export class Reconciling {
   readonly kernel: FakeKernel;
   readonly reconciler: Reconciler;
-  backend = directrouting as unknown as Backend;
-  options = OPTIONS;
+  #backend = directrouting as unknown as Backend;
+  #options = OPTIONS;
+  #port = inProcess(this.#backend, this.#options);
   peers: readonly Lease[] = [];
   dropStale = true;
   /** What the agent owned under an earlier configuration. */
@@ -50,8 +52,19 @@ export class Reconciling {
     this.kernel.otherRoute(parseCidr("0.0.0.0/0"), "eth0", parseIp("192.0.2.254"));
   }
 
+  set backend(backend: Backend) {
+    this.#backend = backend;
+    this.#port = inProcess(backend, this.#options);
+  }
+
+  /** Other options, for some of its keys. */
+  change(options: Readonly<Record<string, unknown>>): void {
+    this.#options = { ...this.#options, ...options };
+    this.#port = inProcess(this.#backend, this.#options);
+  }
+
   own(): Ownership {
-    const links = [...new Set([...this.backend.links(this.options), ...this.formerLinks])];
+    const links = [...new Set([...this.#port.links, ...this.formerLinks])];
     return {
       links,
       networks: NETWORK.ranges.map(({ network, allocation }) => ({ network, length: allocation!.length })),
@@ -63,10 +76,10 @@ export class Reconciling {
   goal(): Goal {
     const own = this.own();
     this.reconciler.observe(own);
-    const { backend, options, peers } = this;
+    const { peers } = this;
     const { foreign } = this.reconciler;
     const { nexthopObjects } = this.kernel;
-    const plan = this.#planner.plan({ backend, options, sides: this.#sides, peers, nexthopObjects, foreign });
+    const plan = this.#planner.plan({ backend: this.#port, sides: this.#sides, peers, nexthopObjects, foreign });
     return { plan, own, dropStale: this.dropStale };
   }
 

@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { NodeSide } from "../model/backend.ts";
+import type { BareSide, NodeSide } from "../model/backend.ts";
+import type { BackendPort } from "../model/backend_port.ts";
 import type { Item } from "../model/item.ts";
 import type { Kernel, Ownership } from "../model/kernel.ts";
 import type { Lease } from "../model/lease.ts";
@@ -12,7 +13,7 @@ import { Folder, type Rejected } from "../reconcile/fold.ts";
 import { numbersOf } from "../reconcile/nexthops.ts";
 import { type Plan, Planner } from "../reconcile/plan.ts";
 import type { Goal, Reconciler } from "../reconcile/reconciler.ts";
-import { type Macs, type NodeInput, ownershipOf, sidesOf } from "./node.ts";
+import { bareSides, familiesOf, type Macs, type NodeInput, ownershipOf, sidesOf } from "./node.ts";
 import type { Records } from "./records.ts";
 import type { Setup } from "./setup.ts";
 import type { Surroundings } from "./surroundings.ts";
@@ -26,6 +27,8 @@ export interface AimOptions {
   readonly reconciler: Reconciler;
   /** Plan blackhole routes for the own subnets. */
   readonly blackhole: boolean;
+  /** The names of devices that backends make. */
+  readonly devices: readonly RegExp[];
 }
 
 /** The last aim, and how to take the next. */
@@ -35,6 +38,8 @@ export class Aim {
   readonly #planner = new Planner();
   #sides: readonly NodeSide[] = [];
   #sidesKey = "";
+  #backend: BackendPort | null = null;
+  #goal: Goal | null = null;
   #plan: Plan = { items: new Map(), peers: [], waiting: [], version: 0, touched: null };
   #rejected: readonly Rejected[] = [];
   #own: Ownership = { links: [], networks: [], nexthops: new Set(), reversePath: [] };
@@ -63,51 +68,70 @@ export class Aim {
     return this.#own;
   }
 
-  /** What goes into a backend's answers; `null` while no device leads to the other nodes. */
-  input(setup: Setup): NodeInput | null {
+  /** What goes into a backend's answers; `null` while no device leads to the other nodes, or the backend has not told its MTU. */
+  input(setup: Setup): Omit<NodeInput, "state"> | null {
     const { surroundings, macs } = this.#o;
     const { external, segments } = surroundings;
-    if (external === null) return null;
+    const mtu = external === null ? null : setup.backend.mtu(external.link.mtu, familiesOf(setup.network));
+    if (external === null || mtu === null) return null;
     const publicIps = surroundings.publicIps(setup.network);
-    return { ...setup, external, publicIps, state: null, segments, ways: () => surroundings.ways, macs };
+    return { ...setup, external, mtu, publicIps, segments, ways: () => surroundings.ways, macs };
+  }
+
+  /** This node as effects see it before they start; empty while that is not known. */
+  bareSides(setup: Setup): readonly BareSide[] {
+    const input = this.input(setup);
+    return input === null ? [] : bareSides(input);
   }
 
   /** The items of the node itself. */
-  nodeItems({ backend, options }: Setup): Item[] {
-    return this.#sides.flatMap((side) => backend.node(side, options));
+  nodeItems({ backend }: Setup): Item[] {
+    return this.#sides.flatMap((side) => backend.node(side) ?? []);
   }
 
   /**
    * Takes aim anew.
    *
+   * @param state What the backend's effects have started with.
    * @param former Networks of which items may still be in the kernel.
    * @param now Milliseconds of the caller's clock.
-   * @returns The goal, and when it may change by itself.
+   * @returns The goal, which is the last one, or `null`, while the backend has not said what the node needs; and when it may change by
+   *   itself.
    */
-  take(setup: Setup, lease: Lease, former: Ownership["networks"], now: number): { readonly goal: Goal; settlesAt: number | null } {
+  take(
+    setup: Setup,
+    lease: Lease,
+    { state, former, now }: { readonly state: unknown; readonly former: Ownership["networks"]; readonly now: number },
+  ): { readonly goal: Goal | null; readonly settlesAt: number | null } {
     const { kernel: { nexthopObjects }, records, surroundings, reconciler, blackhole } = this.#o;
-    const { network, backend, options } = setup;
-    const devices = backend.links(options);
+    const { network, backend } = setup;
+    const devices = backend.links;
     const addresses = surroundings.addresses(devices);
     const { peers, rejected } = this.#folder.fold(records.values(), { network, own: lease, addresses });
     this.#rejected = rejected;
     const settlesAt = surroundings.settle(peers, devices, now);
-    const input = this.input(setup)!;
+    const bare = this.input(setup);
+    if (bare === null) return { goal: this.#goal, settlesAt };
+    const input = { ...bare, state };
     this.#makeSides(input, lease);
-    this.#own = ownershipOf(input, surroundings.facts, numbersOf(this.#planner.nexthopsOf(peers)), former);
+    if (this.#sides.some((side) => backend.node(side) === null)) return { goal: this.#goal, settlesAt };
+    const nexthops = numbersOf(this.#planner.nexthopsOf(peers));
+    this.#own = ownershipOf(input, { facts: surroundings.facts, nexthops, former, devices: this.#o.devices });
     reconciler.observe(this.#own);
     const { foreign } = reconciler;
     const { ways } = surroundings;
-    this.#plan = this.#planner.plan({ backend, options, sides: this.#sides, peers, nexthopObjects, blackhole, foreign, ways });
-    return { goal: { plan: this.#plan, own: this.#own, dropStale: records.full }, settlesAt };
+    this.#plan = this.#planner.plan({ backend, sides: this.#sides, peers, nexthopObjects, blackhole, foreign, ways });
+    this.#goal = { plan: this.#plan, own: this.#own, dropStale: records.full && backend.settled };
+    return { goal: this.#goal, settlesAt };
   }
 
   /** Sides are made anew only when something in them has changed, since plans are remembered by them. */
   #makeSides(input: NodeInput, lease: Lease): void {
     const sides = sidesOf(input, lease);
-    const key = JSON.stringify([sides, input.backend.name, input.options]);
-    if (key === this.#sidesKey) return;
+    const key = JSON.stringify(sides);
+    if (key === this.#sidesKey && input.backend === this.#backend) return;
     this.#sides = sides;
+    this.#backend = input.backend;
     this.#sidesKey = key;
   }
 }

@@ -6,26 +6,31 @@
 
 import type { Ownership } from "../model/kernel.ts";
 import type { Network } from "../model/lease.ts";
+import type { MacTable } from "../model/backend_port.ts";
 import type { AgentOptions } from "./options.ts";
 import { endless } from "./patience.ts";
 import { type Setup, setupOf, StartError } from "./setup.ts";
 
 /** What following the configuration needs. */
-export type ConfigurationOptions = Pick<AgentOptions, "store" | "settings" | "backends" | "clock" | "chance" | "log">;
+export type ConfigurationOptions = Pick<AgentOptions, "store" | "settings" | "backends" | "clock" | "chance" | "log"> & {
+  readonly macs: MacTable;
+};
 
 /** The latest configuration that is right. */
 export class Configuration {
   readonly #o: ConfigurationOptions;
   readonly #changed: () => void;
+  readonly #answered: () => void;
   #setup: Setup | null = null;
   #problem: string | null = "the network configuration has not been read yet";
   #fatal: StartError | null = null;
   #former: Ownership["networks"] = [];
 
-  /** `changed` is called whenever there is something new to know. */
-  constructor(options: ConfigurationOptions, changed: () => void) {
+  /** `changed` is called whenever there is something new to know, `answered` when the backend has answered or failed. */
+  constructor(options: ConfigurationOptions, changed: () => void, answered: () => void) {
     this.#o = options;
     this.#changed = changed;
+    this.#answered = answered;
   }
 
   /** What is in force; `null` before there is one. */
@@ -56,7 +61,8 @@ export class Configuration {
     const note = (problem: string) => this.#refuse(problem);
     for await (const text of endless(() => store.networkConfig(signal), { clock, chance, log, note }, signal)) {
       try {
-        this.#take(setupOf(text, { ...this.#o, storeKind: store.kind }));
+        const input = { ...this.#o, storeKind: store.kind, changed: this.#answered };
+        this.#take(await setupOf(text, input, this.#setup));
       } catch (error) {
         const { message } = error as Error;
         this.#refuse(message);

@@ -24,10 +24,16 @@ export async function dryRun(options: AgentOptions, signal: AbortSignal): Promis
   const former = await new EnvFile(options.subnetFile, settings.subnetFile, log).read();
   const text = await first(store.networkConfig(signal));
   if (text === null) throw new StartError("There is no network configuration yet, so there is nothing to plan with");
-  const setup = setupOf(text, { ...options, storeKind: store.kind });
+  const macs = new Macs(() => chance.mac());
+  let news = Promise.withResolvers<void>();
+  const setup = await setupOf(text, { ...options, storeKind: store.kind, macs, changed: () => news.resolve() });
+  const { backend } = setup;
+  if (backend.effects.start !== undefined) {
+    throw new StartError(`The items of backend ${backend.name} depend on what it starts, which a plan does not`);
+  }
   const surroundings = new Surroundings(kernel, settings);
   surroundings.assign(await store.configuredPublicIps?.(signal) ?? []);
-  surroundings.look(setup.network, setup.backend.links(setup.options));
+  surroundings.look(setup.network, backend.links);
   if (surroundings.external === null) throw new StartError(surroundings.problem!);
   const lease = await store.previousLease(surroundings.publicIps(setup.network), signal);
   if (lease === null) {
@@ -36,12 +42,18 @@ export async function dryRun(options: AgentOptions, signal: AbortSignal): Promis
   const records = new Records();
   const event = await first(store.watch(signal));
   if (event !== null) records.take(event);
-  const macs = new Macs(() => chance.mac());
   macs.know(surroundings.facts, lease);
   const reconciler = new Reconciler(kernel);
-  const aim = new Aim({ kernel, records, surroundings, macs, reconciler, blackhole: settings.blackholeRoute });
+  const { devices } = options.backends;
+  const aim = new Aim({ kernel, records, surroundings, macs, reconciler, blackhole: settings.blackholeRoute, devices });
   const now = options.clock.now();
-  return reconciler.changes(aim.take(setup, lease, former.networks, now).goal, now);
+  while (true) {
+    const { goal } = aim.take(setup, lease, { state: null, former: former.networks, now });
+    if (backend.problem !== null) throw new StartError(`Backend ${backend.name} does not plan: ${backend.problem}`);
+    if (goal !== null && backend.settled) return reconciler.changes(goal, now);
+    await news.promise;
+    news = Promise.withResolvers();
+  }
 }
 
 async function first<T>(stream: AsyncIterable<T>): Promise<T | null> {

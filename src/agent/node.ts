@@ -4,8 +4,9 @@
  * @module
  */
 
-import type { Backend, BareSide, NodeSide, OpenSide } from "../model/backend.ts";
-import { contains, type Family, familyOf, type Ip, type Mac } from "../model/ip.ts";
+import type { BareSide, NodeSide, OpenSide } from "../model/backend.ts";
+import type { BackendPort, MacTable } from "../model/backend_port.ts";
+import { type Cidr, contains, type Family, familyOf, type Ip, type Mac } from "../model/ip.ts";
 import type { Endpoint, Lease, Network } from "../model/lease.ts";
 import { endpointOf } from "../model/lease.ts";
 import type { Facts, Ownership } from "../model/kernel.ts";
@@ -16,9 +17,10 @@ import type { Way } from "./ways.ts";
 /** What a side is made of, besides the family. */
 export interface NodeInput {
   readonly network: Network;
-  readonly backend: Backend;
-  readonly options: unknown;
+  readonly backend: BackendPort;
   readonly external: External;
+  /** The MTU for pods, in bytes. */
+  readonly mtu: number;
   /** What this node publishes, one per family. */
   readonly publicIps: readonly Ip[];
   /** What the backend's effects have started with. */
@@ -31,8 +33,9 @@ export interface NodeInput {
 }
 
 /** The MAC addresses of our devices; once chosen, one stays while the agent runs. */
-export class Macs {
+export class Macs implements MacTable {
   readonly #chosen = new Map<string, Mac>();
+  readonly #drawn = new Map<string, Mac>();
   readonly #random: () => Mac;
   #facts: Facts = { links: [], addresses: [] };
   #before: Lease | null = null;
@@ -49,18 +52,28 @@ export class Macs {
 
   /** See {@linkcode NodeSide.macFor}. */
   macFor(family: Family, link: string, before?: (data: unknown) => string | undefined): Mac {
-    const chosen = this.#chosen.get(link) ?? this.#existing(link) ?? this.#earlier(family, before) ?? this.#random();
-    this.#chosen.set(link, chosen);
-    return chosen;
+    const { chosen, drawn } = this.of(link);
+    const mac = chosen ?? before?.(this.earlier(family)) as Mac | undefined ?? drawn;
+    this.#chosen.set(link, mac);
+    return mac;
+  }
+
+  of(link: string): { readonly chosen: Mac | null; readonly drawn: Mac } {
+    const drawn = this.#drawn.get(link) ?? this.#random();
+    this.#drawn.set(link, drawn);
+    return { chosen: this.#chosen.get(link) ?? this.#existing(link) ?? null, drawn };
+  }
+
+  earlier(family: Family): unknown {
+    return this.#before === null ? undefined : endpointOf(this.#before, family)?.data;
+  }
+
+  choose(link: string, mac: Mac): void {
+    if (!this.#chosen.has(link)) this.#chosen.set(link, mac);
   }
 
   #existing(link: string): Mac | undefined {
-    return this.#facts.links.find(({ name, kind }) => name === link && kind === "vxlan")?.mac ?? undefined;
-  }
-
-  #earlier(family: Family, before?: (data: unknown) => string | undefined): Mac | undefined {
-    const endpoint = this.#before === null ? undefined : endpointOf(this.#before, family);
-    return endpoint === undefined ? undefined : before?.(endpoint.data) as Mac | undefined;
+    return this.#facts.links.find(({ name, kind }) => name === link && kind !== "")?.mac ?? undefined;
   }
 }
 
@@ -69,14 +82,8 @@ export function familiesOf(network: Network): Family[] {
   return network.ranges.map(({ network }) => familyOf(network));
 }
 
-/** The MTU for pods. */
-export function podMtu({ network, backend, options, external }: NodeInput): number {
-  return backend.mtu(external.link.mtu, familiesOf(network), options);
-}
-
 /** This node's sides as effects see them before they start. */
-function bareSides(input: NodeInput): BareSide[] {
-  const { network, external, publicIps, segments, ways, macs } = input;
+export function bareSides({ network, external, mtu, publicIps, segments, ways, macs }: Omit<NodeInput, "state">): BareSide[] {
   return network.ranges.map((range) => {
     const family = familyOf(range.network);
     const address = external.addresses.get(family)!;
@@ -87,7 +94,7 @@ function bareSides(input: NodeInput): BareSide[] {
       segments,
       address,
       publicIp: publicIps.find((ip) => familyOf(ip) === family) ?? address,
-      mtu: podMtu(input),
+      mtu,
       onLink: (ip) => ways().get(ip)?.link ?? null,
       macFor: (link, before) => macs.macFor(family, link, before),
     };
@@ -107,26 +114,37 @@ export function sidesOf(input: NodeInput, lease: Lease): NodeSide[] {
   });
 }
 
-/** What this node publishes. */
-export function published(input: NodeInput): Omit<Endpoint, "subnet">[] {
-  return openSides(input).map((side) => ({ publicIp: side.publicIp, data: input.backend.publish(side, input.options) }));
+/** What this node publishes; `null` while the backend has not said it. */
+export function published(input: NodeInput): Omit<Endpoint, "subnet">[] | null {
+  const endpoints = openSides(input).map((side) => {
+    const answer = input.backend.publish(side);
+    return answer === null ? null : { publicIp: side.publicIp, data: answer.data };
+  });
+  return endpoints.includes(null) ? null : endpoints as Omit<Endpoint, "subnet">[];
 }
 
-/** Names of devices that backends make, ours or flannel's. */
-export const DEVICE = /^((flannel(-v6)?|fl[46])\.\d+|flannel\.ipip|flannel-wg(-v6)?)$/;
+/** What else of the kernel's concerns this node. */
+export interface Traces {
+  readonly facts: Facts;
+  readonly nexthops: ReadonlySet<number>;
+  /** Networks of which items may still be there. */
+  readonly former: Ownership["networks"];
+  /** The names of devices that backends make. */
+  readonly devices: readonly RegExp[];
+}
 
-/**
- * How items are known for this node's: on the devices of the backend, and on flannel devices that hold an address of our networks,
- * which another backend, a former agent or flanneld left.
- */
-export function ownershipOf(
-  { network, backend, options, segments }: NodeInput,
-  facts: Facts,
-  nexthops: ReadonlySet<number>,
-  former: Ownership["networks"],
-): Ownership {
+/** How items are known for this node's: on the devices of the backend, and on those that another backend, agent or flanneld left. */
+export function ownershipOf({ network, backend, segments }: NodeInput, { facts, nexthops, former, devices }: Traces): Ownership {
   const networks = [...rangesOf(network), ...former];
-  const left = facts.addresses.filter(({ link, ip }) => DEVICE.test(link) && networks.some(({ network }) => contains(network, ip)));
-  const links = [...new Set([...backend.links(options), ...left.map(({ link }) => link)])];
+  const names = backend.devices === null ? devices : [...devices, backend.devices];
+  const links = [...new Set([...backend.links, ...leftDevices(facts, names, networks.map(({ network }) => network))])];
   return { links, networks, nexthops, reversePath: [...segments, ...links] };
+}
+
+/** Devices of backends that hold an address of some networks. */
+export function leftDevices({ addresses }: Facts, devices: readonly RegExp[], networks: readonly Cidr[]): string[] {
+  const left = addresses.filter(({ link, ip }) =>
+    devices.some((name) => name.test(link)) && networks.some((network) => contains(network, ip))
+  );
+  return [...new Set(left.map(({ link }) => link))];
 }

@@ -5,7 +5,7 @@
  */
 
 import type { Settings } from "../config/settings.ts";
-import type { Backend } from "../model/backend.ts";
+import type { Backends } from "../model/backend_port.ts";
 import type { Kernel } from "../model/kernel.ts";
 import type { LeaseStore } from "../model/lease.ts";
 import type { TrafficManager } from "../traffic/manager.ts";
@@ -17,7 +17,7 @@ export interface AgentOptions {
   /** The node's name; `null` while the store has not told it. */
   readonly node: () => string | null;
   readonly settings: Settings;
-  readonly backends: readonly Backend[];
+  readonly backends: Backends;
   readonly kernel: Kernel;
   readonly store: LeaseStore;
   /** What the operator should know of this kind of store; `null` if nothing. */

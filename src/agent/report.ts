@@ -19,12 +19,20 @@ export interface Standing {
   readonly failures: ReadonlyMap<string, Failure>;
 }
 
+/** How far the backend's effects have come. */
+export interface EffectStanding {
+  /** Why the node is not ready; `null` if it is as far as effects are concerned. */
+  readonly unready: string | null;
+  /** What a peer, by the key of its lease, still needs besides its items; `null` if nothing. */
+  missing(key: string): { readonly failed: boolean; readonly reason: string } | null;
+}
+
 /** All peers, those that are rejected last. */
-export function reportPeers(plan: Plan, rejected: readonly Rejected[], standing: Standing): PeerReport[] {
+export function reportPeers(plan: Plan, rejected: readonly Rejected[], standing: Standing, effects: EffectStanding): PeerReport[] {
   const planned = plan.peers.map(({ lease, sides }): PeerReport => ({
     key: lease.key,
     backendType: lease.backendType,
-    sides: sides.map((side) => reportSide(side, standing)),
+    sides: sides.map((side) => withEffects(reportSide(side, standing), effects.missing(lease.key))),
     unreadable: null,
   }));
   return [...planned, ...rejected.map(reportRejected)];
@@ -38,6 +46,12 @@ function reportSide(side: PlannedSide, { differing, failures }: Standing): PeerS
   if (failure !== undefined) return at("failed", failure.reason);
   const missing = side.keys.some((key) => differing.has(key));
   return missing ? at("pending", "its items are being put into the kernel") : at("in-sync", side.reason);
+}
+
+/** A peer is reached only when its items and its effects are in place. */
+function withEffects(side: PeerSide, missing: ReturnType<EffectStanding["missing"]>): PeerSide {
+  if (missing === null || side.state !== "in-sync") return side;
+  return { ...side, state: missing.failed ? "failed" : "pending", reason: missing.reason };
 }
 
 function reportRejected({ key, lease, reason }: Rejected): PeerReport {

@@ -11,7 +11,7 @@ import type { Conditions, Problem, Report, ReversePathReport } from "../model/re
 import type { Rejected } from "../reconcile/fold.ts";
 import type { Plan } from "../reconcile/plan.ts";
 import type { External } from "./external.ts";
-import { kernelStanding, reportPeers, type Standing } from "./report.ts";
+import { type EffectStanding, kernelStanding, reportPeers, type Standing } from "./report.ts";
 import type { Setup } from "./setup.ts";
 
 const EXPIRED = "the lease has expired and could not be renewed";
@@ -37,9 +37,12 @@ export interface State {
   readonly lastSync: number | null;
   /** A full list of leases has been read. */
   readonly fullList: boolean;
+  readonly effects: EffectStanding;
   /** What goes wrong now; `null` where nothing does. */
   readonly problems: {
     readonly config: string | null;
+    /** What is wrong with the backend as a whole. */
+    readonly backend: string | null;
     readonly external: string | null;
     /** Why the lease could not be renewed, or a new one taken. */
     readonly lease: string | null;
@@ -78,7 +81,7 @@ export function reportOf(state: State): Report {
       mtu: external?.link.mtu ?? null,
     },
     mtu: state.mtu,
-    peers: reportPeers(plan, state.rejected, standing),
+    peers: reportPeers(plan, state.rejected, standing, state.effects),
     kernel: { items: inSync, pending: missing.length, repairs: state.repairs, lastSync: state.lastSync },
     reversePath: reversePaths(plan, standing),
     problems: problemsOf(state),
@@ -96,12 +99,12 @@ function reversePaths({ items }: Plan, { observed }: Standing): ReversePathRepor
 }
 
 /** Why the agent is not ready, by condition. */
-export function conditionsOf({ lease, now, problems, lastSync, fullList, plan, standing, store }: State): Conditions {
+export function conditionsOf({ lease, now, problems, lastSync, fullList, plan, standing, store, effects }: State): Conditions {
   const { missing } = kernelStanding(plan, standing);
   const expired = lease !== null && lease.expiresAt !== null && lease.expiresAt <= now;
   const { lastError } = store.health();
   const waits = (what: string) => lastError === null ? what : `${what}: ${lastError}`;
-  const none = problems.config ?? problems.external ?? problems.lease ?? waits("no lease has been taken yet");
+  const none = problems.config ?? problems.external ?? problems.backend ?? problems.lease ?? waits("no lease has been taken yet");
   const outOfSync = !fullList
     ? waits("the list of leases has not been read yet")
     : missing.length > 0
@@ -113,13 +116,14 @@ export function conditionsOf({ lease, now, problems, lastSync, fullList, plan, s
     lease: lease === null ? none : problems.lost !== null ? `the lease is lost: ${problems.lost}` : expired ? EXPIRED : null,
     subnetEnv: problems.subnetEnv,
     traffic: problems.traffic,
-    kernel: problems.kernel ?? outOfSync,
+    kernel: problems.kernel ?? outOfSync ?? effects.unready,
   };
 }
 
 function problemsOf({ setup, lease, problems, standing }: State): Problem[] {
   const named = [
     ["The network configuration is not used", setup === null ? null : problems.config],
+    [`The backend ${setup?.backend.name} does not work as it should`, problems.backend],
     ["The device that leads to the other nodes is missing", problems.external],
     ["The lease could not be renewed", problems.lease],
     ["The traffic rules are not in place", lease === null ? null : problems.traffic],

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { DEVICE } from "../agent/node.ts";
-import { contains, familyOf, lengthOf } from "../model/ip.ts";
+import { leftDevices } from "../agent/node.ts";
+import { familyOf, lengthOf } from "../model/ip.ts";
 import { describe, type Item, type Kind, KINDS } from "../model/item.ts";
 import type { Kernel, Ownership } from "../model/kernel.ts";
 import { parseSubnetEnv } from "../config/subnet_env.ts";
@@ -28,18 +28,23 @@ export interface Leftovers {
  *
  * @param path The file's path, for messages.
  * @param run Runs the firewall's programs.
+ * @param devices The names of devices that backends make.
  * @throws {Error} If the file says too little, or the firewall can not be read.
  */
-export async function leftovers(kernel: Kernel, run: Run, subnetEnv: string, path: string): Promise<Leftovers> {
+export async function leftovers(
+  kernel: Kernel,
+  run: Run,
+  subnetEnv: string,
+  path: string,
+  devices: readonly RegExp[],
+): Promise<Leftovers> {
   const { networks, subnets } = parseSubnetEnv(subnetEnv, path);
   const ranges = networks.flatMap((network) => {
     const subnet = subnets.find((subnet) => familyOf(subnet) === familyOf(network));
     return subnet === undefined ? [] : [{ network, subnet, length: lengthOf(subnet) }];
   });
-  const devices = kernel.facts().addresses
-    .filter(({ link, ip }) => DEVICE.test(link) && ranges.some(({ network }) => contains(network, ip)))
-    .map(({ link }) => link);
-  const own: Ownership = { links: [...new Set(devices)], networks: ranges, nexthops: new Set(), reversePath: [] };
+  const links = leftDevices(kernel.facts(), devices, ranges.map(({ network }) => network));
+  const own: Ownership = { links, networks: ranges, nexthops: new Set(), reversePath: [] };
   const { items } = kernel.observe(REMOVABLE, own);
   return { items: diff(new Map(), items).map(({ item }) => item), rules: await everythingOfOurs(run, ranges) };
 }

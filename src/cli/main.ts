@@ -24,7 +24,8 @@ import { describe } from "../model/item.ts";
 import { watchRuleset } from "../netlink/nftables.ts";
 import type { ListenAddress } from "../model/listen.ts";
 import { reasonNotReady } from "../model/report.ts";
-import { BACKENDS } from "../plugins.ts";
+import { BACKENDS, DEVICES, openBackends } from "../plugins.ts";
+import { findPlugin } from "../plugins/find.ts";
 import { createHealthApp, createStatusApp } from "../status/app.ts";
 import { ask } from "../status/client.ts";
 import { HEALTH_LIMITS, listen, type Listener, ListenError } from "../status/listen.ts";
@@ -84,7 +85,7 @@ async function open(settings: Settings, log: Log, readOnly = false) {
     version: VERSION,
     node: opened.node,
     settings,
-    backends: BACKENDS,
+    backends: openBackends({ folders: settings.pluginDirs, log }),
     kernel,
     store,
     storeNote: opened.note,
@@ -98,10 +99,11 @@ async function open(settings: Settings, log: Log, readOnly = false) {
 }
 
 /** @throws {UsageError} If `--backend` asks for one that does not exist. */
-function checkBackend({ backend }: Settings): void {
-  const names = BACKENDS.map(({ name }) => name);
-  if (backend === null || names.includes(backend)) return;
-  throw new UsageError(`Cannot use ${quote(backend)} for --backend: expected one of ${names.join(", ")}`);
+function checkBackend({ backend, pluginDirs }: Settings): void {
+  if (backend === null || BACKENDS.some(({ name }) => name === backend) || findPlugin(backend, pluginDirs) !== null) return;
+  const names = BACKENDS.map(({ name }) => name).join(", ");
+  const folders = pluginDirs.map((folder) => `"${folder}"`).join(" or ");
+  throw new UsageError(`Cannot use ${quote(backend)} for --backend: expected ${names} or the name of a file in ${folders}`);
 }
 
 /** Keeps the traffic rules; what goes wrong with them is logged once. */
@@ -206,7 +208,7 @@ async function cleanup({ settings, json, dryRun }: Extract<Command, { name: "cle
   const text = await readSubnetFile(settings.subnetFile);
   using kernel = openKernel(await openDriver(), { keys });
   const run = commandRunner(process.env);
-  const found = await leftovers(kernel, run, text, settings.subnetFile);
+  const found = await leftovers(kernel, run, text, settings.subnetFile, DEVICES);
   const lines = describeLeftovers(found);
   if (json) print(JSON.stringify([...found.items, ...found.rules.map(({ what }) => ({ kind: "rules", what }))]));
   else if (lines.length === 0) print("Nothing to remove.");

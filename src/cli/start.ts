@@ -60,7 +60,7 @@ function ownExecutable(): string {
 }
 
 /** Errors that say all there is to say. */
-const PLAIN = ["StartError", "ConfigError", "UsageError", "ListenError"];
+const PLAIN = ["StartError", "ConfigError", "UsageError", "ListenError", "BackendError"];
 
 /** How an error is told: usage errors are the user's, all others are ours or the system's. */
 function tell(error: unknown): number {

@@ -11,29 +11,10 @@
 import type { Effects } from "./effects.ts";
 import type { Cidr, Family, Ip, Mac } from "./ip.ts";
 import type { Item } from "./item.ts";
+import type { Schema } from "./schema.ts";
 
 /** The version of the backend interface that this agent speaks. */
 export const BACKEND_API = 1;
-
-/** Anything that follows the Standard Schema (valibot, zod, arktype and others do). Source: standardschema.dev, version 1. */
-export interface Schema<T> {
-  readonly "~standard": {
-    readonly version: 1;
-    readonly vendor: string;
-    readonly validate: (value: unknown) => SchemaResult<T> | Promise<SchemaResult<T>>;
-    readonly types?: { readonly input: unknown; readonly output: T } | undefined;
-  };
-}
-
-/** What a schema says of a value. */
-export type SchemaResult<T> =
-  | { readonly value: T; readonly issues?: undefined }
-  | {
-    readonly issues: readonly {
-      readonly message: string;
-      readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined;
-    }[];
-  };
 
 /** This node in one address family, before it has a subnet and before its effects have started. */
 export interface BareSide {
@@ -50,7 +31,10 @@ export interface BareSide {
   readonly publicIp: Ip;
   /** The MTU for pods, in bytes: what {@linkcode Backend.mtu} answered. */
   readonly mtu: number;
-  /** The device on whose segment an address is, by the kernel's own routing; `null` if only a gateway or nothing leads there. */
+  /**
+   * The device on whose segment the public IP of a peer is, by the kernel's own routing; `null` if only a gateway or nothing leads
+   * there. Only {@linkcode Backend.peer} may ask, and only for the peer that it is asked about.
+   */
   onLink(ip: Ip): string | null;
   /**
    * The MAC address that a device of ours shall have: the one it has, else the one in `before` (our own earlier lease), else a
@@ -117,6 +101,11 @@ export interface Backend<Options = unknown, Data = unknown, State = unknown> {
   peer(peer: Peer<Data>, side: NodeSide<State>, options: Options): PeerPlan;
   /** Names of all devices that this backend may make with these options, so that they are known for ours after a restart. */
   links(options: Options): readonly string[];
+  /**
+   * The names of all devices that it may make with any options. Where one holds an address of our networks, an earlier run has left it,
+   * and it is removed once nothing needs it.
+   */
+  readonly devices?: RegExp;
   /** What is not an item of the kernel. */
   readonly effects?: Effects<Options, Data, State>;
 }

@@ -7,7 +7,8 @@
  * @module
  */
 
-import type { Backend, NodeSide, Schema } from "../model/backend.ts";
+import type { NodeSide, Peer } from "../model/backend.ts";
+import type { BackendPort, PeerAnswer } from "../model/backend_port.ts";
 import { type Cidr, familyOf, type Ip } from "../model/ip.ts";
 import { type Item, keyOf } from "../model/item.ts";
 import type { Endpoint, Lease } from "../model/lease.ts";
@@ -49,10 +50,8 @@ export interface Plan {
 
 /** What goes into a plan. */
 export interface PlanInput {
-  readonly backend: Backend;
-  /** Checked options of the backend. */
-  readonly options: unknown;
-  /** This node, one per family. */
+  readonly backend: BackendPort;
+  /** This node, one per family; the backend has answered what each needs. */
   readonly sides: readonly NodeSide[];
   /** The other nodes, from {@linkcode fold}. */
   readonly peers: readonly Lease[];
@@ -72,6 +71,9 @@ interface Draft {
   readonly onLink: string | null | undefined;
   readonly nexthop: number | undefined;
   readonly holder: string | undefined;
+  /** What the backend was asked about, its data as they came. */
+  readonly peer: Peer<unknown>;
+  readonly answer: PeerAnswer;
   readonly side: PlannedSide;
   /** In the order of the side's keys. */
   readonly items: readonly Item[];
@@ -93,7 +95,7 @@ export class Planner {
   readonly #items = new Map<string, Item>();
   /** The subnets for which items of peers are planned, by key. */
   readonly #owners = new Map<string, Cidr>();
-  #last: Pick<PlanInput, "backend" | "options" | "sides" | "ways"> & { readonly nexthops: Nexthops } | null = null;
+  #last: Pick<PlanInput, "backend" | "sides" | "ways"> & { readonly edition: number; readonly nexthops: Nexthops } | null = null;
   /** In the order of the peers. */
   #known: readonly Known[] = [];
   #peers: readonly PlannedPeer[] = [];
@@ -114,14 +116,18 @@ export class Planner {
 
   /** Everything that should be in the kernel. */
   plan(input: PlanInput): Plan {
-    const { backend, options, sides, ways } = input;
+    const { backend, sides, ways } = input;
+    const { edition } = backend;
     const nexthops = this.#nexthopsFor(input);
     const last = this.#last;
-    const anew = backend !== last?.backend || options !== last.options || sides !== last.sides;
-    const unasked = ways !== undefined && ways === last?.ways && same(nexthops, last.nexthops);
-    const now = this.#recall(input, nexthops, anew ? [] : this.#known, !unasked);
+    const anew = backend !== last?.backend || sides !== last.sides;
+    const sameWays = ways !== undefined && ways === last?.ways && same(nexthops, last.nexthops);
+    const sameAnswers = edition === last?.edition;
+    const asks = (known: Known) => (!sameWays && !isCurrent(known, nexthops)) || (!sameAnswers && !isAnswered(known, input));
+    const now = this.#recall(input, nexthops, anew ? [] : this.#known, sameWays && sameAnswers ? () => false : asks);
     const { gone, fresh } = difference(this.#known, now);
-    this.#last = { backend, options, sides, ways, nexthops };
+    if (gone.size > 0) backend.forget(vanished(gone, fresh));
+    this.#last = { backend, sides, ways, edition, nexthops };
     this.#known = now;
     const touched = anew || this.#clashes ? null : this.#replace(gone, fresh);
     if (touched === null) this.#settleAll(input, now);
@@ -136,8 +142,8 @@ export class Planner {
     return { ids, holders: holdersOf(ids, foreign) };
   }
 
-  /** What is known of each peer, with those anew of which something has changed; unless `ask`, that can only be the lease. */
-  #recall(input: PlanInput, nexthops: Nexthops, before: readonly Known[], ask: boolean): readonly Known[] {
+  /** What is known of each peer, anew of those with another lease, and of those that `asks` names. */
+  #recall(input: PlanInput, nexthops: Nexthops, before: readonly Known[], asks: (known: Known) => boolean): readonly Known[] {
     let byLease: ReadonlyMap<Lease, Known> | null = null;
     const now: Known[] = [];
     for (const lease of input.peers) {
@@ -146,7 +152,7 @@ export class Planner {
         byLease ??= new Map(before.map((known) => [known.lease, known]));
         known = byLease.get(lease);
       }
-      now.push(known === undefined || (ask && !isCurrent(known, nexthops)) ? knownOf(lease, input, nexthops) : known);
+      now.push(known === undefined || asks(known) ? knownOf(lease, input, nexthops) : known);
     }
     return now;
   }
@@ -170,9 +176,9 @@ export class Planner {
   }
 
   /** Lets all peers have their items, one after the other. */
-  #settleAll({ backend, options, sides, blackhole = false }: PlanInput, peers: readonly Known[]): void {
+  #settleAll({ backend, sides, blackhole = false }: PlanInput, peers: readonly Known[]): void {
     this.#clashes = true; // should the backend fail
-    const own: Item[] = sides.flatMap((side) => backend.node(side, options));
+    const own: Item[] = sides.flatMap((side) => backend.node(side) ?? []);
     if (blackhole) { for (const { subnet } of sides) own.push({ kind: "blackhole", dst: subnet }); }
     this.#clashes = false;
     this.#items.clear();
@@ -238,22 +244,37 @@ function isCurrent({ drafts }: Known, nexthops: Nexthops): boolean {
   return true;
 }
 
+/** Whether the backend says what it said before. */
+function isAnswered({ lease, drafts }: Known, input: PlanInput): boolean {
+  return drafts.every(({ node, peer, answer }) => {
+    return lease.backendType !== input.backend.type || node === undefined || input.backend.peer(peer, node) === answer;
+  });
+}
+
+/** The subnets of those that are gone and have not come back. */
+function vanished(gone: ReadonlySet<Known>, fresh: readonly Known[]): readonly Cidr[] {
+  const back = new Set(subnetsOf(fresh.map(({ lease }) => lease)));
+  return subnetsOf([...gone].map(({ lease }) => lease)).filter((subnet) => !back.has(subnet));
+}
+
 function knownOf(lease: Lease, input: PlanInput, nexthops: Nexthops): Known {
   const drafts = lease.endpoints.map((endpoint) => draftOf(lease, endpoint, input, nexthops));
   return { lease, drafts, planned: { lease, sides: drafts.map(({ side }) => side) } };
 }
 
 function draftOf(lease: Lease, endpoint: Endpoint, input: PlanInput, nexthops: Nexthops): Draft {
-  const { subnet, publicIp } = endpoint;
+  const { subnet, publicIp, data } = endpoint;
   const node = sideFor(input, subnet);
   const onLink = node?.onLink(publicIp);
   const nexthop = nexthops?.ids.get(subnet);
   const holder = nexthop === undefined ? undefined : nexthops?.holders.get(nexthop);
-  const { items: asked, ...answer } = answerFor(lease, endpoint, input);
+  const peer = { subnet, publicIp, publicIps: addressesOf(lease, input), data };
+  const answer = answerFor(lease, peer, node, input);
+  const { path, state, items: asked } = answer;
   const items = nexthop === undefined || holder !== undefined ? asked : asked.flatMap((item) => lowered(item, subnet, nexthop));
   const note = holder === undefined || asked.length === 0 ? null : `it has a plain route, since ${holder}`;
-  const side = { subnet, publicIp, ...answer, keys: items.map(keyOf), reason: answer.reason ?? note };
-  return { node, onLink, nexthop, holder, side, items };
+  const side = { subnet, publicIp, path, state, keys: items.map(keyOf), reason: answer.reason ?? note };
+  return { node, onLink, nexthop, holder, peer, answer, side, items };
 }
 
 /** Sends a peer's route through its nexthop object. */
@@ -271,38 +292,12 @@ function sideFor({ sides }: PlanInput, subnet: Cidr): NodeSide | undefined {
 }
 
 /** What the backend says of one side of a peer. */
-function answerFor(
-  lease: Lease,
-  { subnet, publicIp, data }: Endpoint,
-  input: PlanInput,
-): Pick<PlannedSide, "path" | "state" | "reason"> & { readonly items: readonly Item[] } {
-  const { backend, options } = input;
-  const nothing = (state: PlannedSide["state"], reason: string) => ({ path: "none", items: [], state, reason });
-  const side = sideFor(input, subnet);
-  if (side === undefined) return nothing("pending", "this node has no address in the family");
-  if (lease.backendType !== backend.type) {
-    return nothing("pending", `its backend type is "${lease.backendType}", but ${backend.name} works with "${backend.type}"`);
-  }
-  const checked = checkWith(backend.leaseData, data);
-  if ("issue" in checked) return nothing("rejected", `its backend data is wrong: ${checked.issue}`);
-  try {
-    const { path, items, pending } = backend.peer(
-      { subnet, publicIp, publicIps: addressesOf(lease, input), data: checked.value },
-      side,
-      options,
-    );
-    return { path, items, state: pending === undefined ? "planned" : "pending", reason: pending ?? null };
-  } catch (error) {
-    return nothing("pending", `backend ${backend.name} failed for it: ${(error as Error).message}`);
-  }
+function answerFor({ backendType }: Lease, peer: Peer<unknown>, node: NodeSide | undefined, { backend }: PlanInput): PeerAnswer {
+  if (node === undefined) return pending("this node has no address in the family");
+  if (backendType === backend.type) return backend.peer(peer, node);
+  return pending(`its backend type is "${backendType}", but ${backend.name} works with "${backend.type}"`);
 }
 
-/** Checks a value with a schema. */
-export function checkWith<T>(schema: Schema<T>, value: unknown): { readonly value: T } | { readonly issue: string } {
-  const result = schema["~standard"].validate(value);
-  if (result instanceof Promise) return { issue: "the schema answers with a promise" };
-  if (result.issues === undefined) return { value: result.value };
-  const issue = result.issues[0]!;
-  const path = (issue.path ?? []).map((part) => String(typeof part === "object" ? part.key : part)).join(".");
-  return { issue: path === "" ? issue.message : `${path}: ${issue.message}` };
+function pending(reason: string): PeerAnswer {
+  return { path: "none", items: [], state: "pending", reason };
 }

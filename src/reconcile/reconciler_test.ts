@@ -326,7 +326,7 @@ test("a device that goes down or away comes back with all that was on it", async
 
 test("a device that must be made anew to be changed gets back all that was on it, in one reconciliation", async () => {
   const node = await settled();
-  node.options = { ...node.options as object, Port: 4789 };
+  node.change({ Port: 4789 });
   await node.reconcile();
   assert.equal((node.kernel.item("link flannel.1") as { readonly port: number }).port, 4789);
   for (const peer of PEERS) assert.deepEqual(node.pathsTo(peer), peer.endpoints.map(({ publicIp }) => publicIp));

@@ -9,7 +9,6 @@
 
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { foldKeys } from "../../src/model/fold_keys.ts";
 import {
   type Cidr,
   contains,
@@ -24,7 +23,7 @@ import {
 } from "../../src/model/ip.ts";
 import { type Item, keyOf, KINDS } from "../../src/model/item.ts";
 import { type Backend, BACKEND_API, type NodeSide, type Peer } from "../../src/model/backend.ts";
-import { checkWith } from "../../src/reconcile/plan.ts";
+import { checkOptions, checkWith } from "../../src/model/schema.ts";
 
 /** What a backend is checked with. */
 export interface BackendCase {
@@ -79,8 +78,7 @@ export function deepFreeze<T>(value: T): T {
 
 /** Checks options as the agent does. */
 export function optionsOf<Options, Data>(backend: Backend<Options, Data>, given: Readonly<Record<string, unknown>>): Options {
-  const names = Object.keys("entries" in backend.options ? backend.options.entries as object : given);
-  const checked = checkWith(backend.options, foldKeys(given, names).value);
+  const checked = checkOptions(backend.options, given);
   if ("issue" in checked) throw new Error(checked.issue);
   return checked.value;
 }

@@ -1,0 +1,106 @@
+/**
+ * The Worker in which a plugin runs: asked by messages, ended when it takes too long.
+ *
+ * @module
+ */
+
+import type { Level } from "../model/effects.ts";
+import type { Calls, FromWorker, ToWorker } from "./protocol.ts";
+
+/** What the agent does with a Worker that has ended or been ended. */
+export class WorkerLostError extends Error {
+  override readonly name = "WorkerLostError";
+}
+
+/** What a call is made with, besides its request. */
+export interface CallOptions {
+  /** Milliseconds, after which the Worker is ended; without it, whoever calls ends the call by the signal. */
+  readonly limit?: number;
+  readonly signal?: AbortSignal;
+  readonly log?: (level: Level, message: string) => void;
+}
+
+interface Pending {
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: Error) => void;
+  readonly log: CallOptions["log"];
+}
+
+/** A plugin's Worker. */
+export class PluginProcess {
+  readonly #worker: Worker;
+  readonly #pending = new Map<number, Pending>();
+  readonly #lost: (reason: string) => void;
+  #last = 0;
+  #ended = false;
+
+  /** `lost` is called once, if the Worker ends without being asked to. */
+  constructor(lost: (reason: string) => void) {
+    this.#lost = lost;
+    this.#worker = new Worker(new URL("./worker.ts", import.meta.url).href, { type: "module" });
+    this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#take(data);
+    this.#worker.onerror = (event: ErrorEvent) => {
+      event.preventDefault?.(); // in Deno it would end the agent
+      this.#lose(`it threw where nobody could catch it: ${event.message}`);
+    };
+    this.#worker.onmessageerror = () => this.#lose("it sent what can not be read");
+    // It must not keep a process alive that has nothing else to do.
+    (this.#worker as unknown as { unref?(): void }).unref?.();
+  }
+
+  /**
+   * Makes a call.
+   *
+   * @throws {WorkerLostError} If the Worker has ended, or is ended since the time is over.
+   * @throws {Error} What the plugin threw.
+   */
+  async call<C extends keyof Calls>(
+    op: C,
+    request: Parameters<Calls[C]>[0],
+    options: CallOptions = {},
+  ): Promise<ReturnType<Calls[C]>> {
+    if (this.#ended) throw new WorkerLostError("it has ended");
+    const { limit, signal, log } = options;
+    const id = ++this.#last;
+    const timer = limit === undefined
+      ? undefined
+      : setTimeout(() => this.#lose(`it did not answer within ${limit / 1000} s`), limit);
+    const abort = () => this.#post({ id, op: "abort", reason: (signal!.reason as Error).message });
+    signal?.addEventListener("abort", abort);
+    try {
+      return await new Promise<unknown>((resolve, reject) => {
+        this.#pending.set(id, { resolve, reject, log });
+        this.#post({ id, op, request } as ToWorker);
+      }) as ReturnType<Calls[C]>;
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+      this.#pending.delete(id);
+    }
+  }
+
+  /** Ends it, whatever it is doing. */
+  end(reason = "it has been ended"): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#worker.terminate();
+    for (const { reject } of this.#pending.values()) reject(new WorkerLostError(reason));
+  }
+
+  #post(message: ToWorker): void {
+    if (!this.#ended) this.#worker.postMessage(message);
+  }
+
+  #take(message: FromWorker): void {
+    const pending = this.#pending.get(message.id);
+    if ("level" in message) pending?.log?.(message.level, message.message);
+    else if ("error" in message) pending?.reject(new Error(message.error));
+    else pending?.resolve(message.value);
+  }
+
+  #lose(reason: string): void {
+    if (this.#ended) return;
+    this.end(reason);
+    this.#lost(reason);
+  }
+}
