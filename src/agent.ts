@@ -332,8 +332,10 @@ export class Agent {
   #onLeases(event: LeaseEvent): void {
     this.#records.take(event);
     const own = this.#ownLease.lease;
-    if (own === null || !this.#records.lacks(own.key, event)) return;
-    this.#ownLease.lose(`the store has no lease ${own.key} any more`);
+    if (own === null) return;
+    const other = this.#records.otherSubnets(own, event);
+    if (this.#records.lacks(own.key, event)) this.#ownLease.lose(`the store has no lease ${own.key} any more`);
+    else if (other !== null) this.#ownLease.lose(`the store gives ${own.key} the subnet ${other} now`);
   }
 
   /** A backend or its effects have something new to say. */

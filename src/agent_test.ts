@@ -256,6 +256,44 @@ test("a lease that is gone from the store is taken again: the same subnet if it 
   assert.ok(node.log.some((line) => line.startsWith("warning The lease is lost")));
 });
 
+test("an own lease that the store gives another subnet is taken with that", async () => {
+  const world = new World();
+  const node = await world.started();
+  const own = leaseOf(9, { families: [4], key: "10.244.1.0-24", publicIp: parseIp("192.0.2.1") });
+  world.cluster.put({ key: own.key, lease: own }, node.name);
+  await world.clock.pass(2_000);
+  assert.deepEqual([node.notReady, node.subnet], [null, "10.244.9.0/24"]);
+  assert.ok(node.log.includes("warning The lease is lost: the store gives 10.244.1.0-24 the subnet 10.244.9.0/24 now"));
+  assert.match(node.file.text!, /FLANNEL_SUBNET=10\.244\.9\.1\/24/);
+});
+
+test("public addresses that the store sets are waited for, choose the device and stand in for those of the flags", async () => {
+  const world = new World();
+  world.cluster.configure(conf());
+  const node = world.node({ flags: ["--public-ip=203.0.113.1"] });
+  node.kernel.device({ name: "eth1", addresses: [[parseIp("198.51.100.9"), 24]] });
+  let tell = (_: readonly Ip[]): void => {};
+  const store = Object.assign(node.store, { configuredPublicIps: () => new Promise<readonly Ip[]>((resolve) => tell = resolve) });
+  node.start();
+  await world.clock.pass(MINUTE);
+  assert.deepEqual([node.report.link.name, store.calls["acquire"]], [null, undefined]);
+  tell([parseIp("198.51.100.9")]);
+  await world.clock.pass(1_000);
+  assert.deepEqual([node.notReady, node.report.link.name, node.report.lease.publicIP], [null, "eth1", "198.51.100.9"]);
+  Object.assign(store, { configuredPublicIps: () => Promise.resolve([parseIp("198.51.100.9")]) });
+  assert.deepEqual(await node.dryRun(), [], "a plan chooses as the agent does");
+});
+
+test("a store that can not tell which node this is ends the agent", async () => {
+  const world = new World();
+  world.cluster.configure(conf());
+  const node = world.node();
+  Object.assign(node.store, { configuredPublicIps: () => Promise.reject(new Error("this is no node")) });
+  node.start();
+  await world.clock.pass(1_000);
+  assert.deepEqual([node.ended?.name, node.ended?.message], ["StartError", "this is no node"]);
+});
+
 test("a subnet that somebody else has taken is given up for another: subnet.env, then all items, puts before drops", async () => {
   const world = new World();
   const node = await world.started();

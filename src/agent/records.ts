@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { LeaseEvent, LeaseRecord } from "../model/lease.ts";
+import type { Lease, LeaseEvent, LeaseRecord } from "../model/lease.ts";
 
 /** All records that the store holds now. */
 export class Records {
@@ -35,5 +35,13 @@ export class Records {
   /** Whether an event that was taken over says that a lease is gone. */
   lacks(key: string, event: LeaseEvent): boolean {
     return event.type === "snapshot" ? !this.#byKey.has(key) : event.removed.includes(key);
+  }
+
+  /** The subnets that an event which was taken over gives to a lease that we know otherwise; `null` if it says nothing else of it. */
+  otherSubnets({ key, endpoints }: Lease, event: LeaseEvent): string | null {
+    const record = event.type === "snapshot" ? this.#byKey.get(key) : event.changed.find((record) => record.key === key);
+    if (record === undefined || !("lease" in record)) return null;
+    const there = record.lease.endpoints.map(({ subnet }) => subnet);
+    return endpoints.every(({ subnet }) => there.includes(subnet)) ? null : there.join(" and ");
   }
 }

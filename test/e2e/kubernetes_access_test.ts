@@ -15,20 +15,11 @@ import type { LeaseRequest } from "../../src/model/lease.ts";
 import { type CredentialOptions, credentialsOf } from "../../src/stores/kubernetes/credentials.ts";
 import { followLeases } from "../contracts/followed_leases.ts";
 import { KubernetesBacking } from "../contracts/kubernetes_backing.ts";
+import { ACCOUNT, makeAccount, makePod, NAMESPACE, RBAC, RULES, tokenOf, writeAccount } from "./kubernetes_account.ts";
 import { ANY_ETCD, KUBE_APISERVER, lackOf } from "./kubernetes_binaries.ts";
 import { KubernetesServer } from "./kubernetes_server.ts";
 
 const skip = lackOf(KUBE_APISERVER, ANY_ETCD);
-
-/** The rules of the walk-through's ClusterRole. Nothing else may be needed. */
-const RULES = [
-  { apiGroups: [""], resources: ["pods"], verbs: ["get"] },
-  { apiGroups: [""], resources: ["nodes"], verbs: ["list", "watch"] },
-  { apiGroups: [""], resources: ["nodes/status"], verbs: ["patch"] },
-];
-const RBAC = "/apis/rbac.authorization.k8s.io/v1";
-const NAMESPACE = "/api/v1/namespaces/kube-system";
-const ACCOUNT = "system:serviceaccount:kube-system:flannel";
 
 const REQUEST: LeaseRequest = {
   network: {
@@ -54,31 +45,17 @@ describe("access to Kubernetes", { skip }, () => {
     if (skip) return;
     server = await KubernetesServer.start();
     folder = mkdtempSync(join(tmpdir(), "weft-access-"));
-    await server.must("POST", `${NAMESPACE}/serviceaccounts`, { metadata: { name: "flannel" } });
-    await server.must("POST", `${RBAC}/clusterroles`, { metadata: { name: "flannel" }, rules: RULES });
-    await server.must("POST", `${RBAC}/clusterrolebindings`, {
-      metadata: { name: "flannel" },
-      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "flannel" },
-      subjects: [{ kind: "ServiceAccount", name: "flannel", namespace: "kube-system" }],
-    });
+    await makeAccount(server);
   });
   after(async () => {
     await server?.[Symbol.asyncDispose]();
     rmSync(folder, { recursive: true, force: true });
   });
 
-  /** A new token of the service account. */
-  async function token(): Promise<string> {
-    const body = { apiVersion: "authentication.k8s.io/v1", kind: "TokenRequest", spec: { expirationSeconds: 3600 } };
-    const { status } = await server.must<{ status: { token: string } }>("POST", `${NAMESPACE}/serviceaccounts/flannel/token`, body);
-    return status.token;
-  }
-
   /** What a pod with the service account has, and the credentials from it. */
   async function pod() {
     const serviceAccount = mkdtempSync(join(folder, "account-"));
-    writeFileSync(join(serviceAccount, "token"), await token());
-    cpSync(server.caFile, join(serviceAccount, "ca.crt"));
+    await writeAccount(server, serviceAccount);
     const env = { KUBERNETES_SERVICE_HOST: "127.0.0.1", KUBERNETES_SERVICE_PORT: String(server.port) };
     return { serviceAccount, credentials: credentialsOf(options({ env, serviceAccount })) };
   }
@@ -110,9 +87,7 @@ describe("access to Kubernetes", { skip }, () => {
     await using backing = new KubernetesBacking(server);
     await server.makeNode("node-1", ["10.5.1.0/24"]);
     const { credentials } = await pod();
-    const pods = `${NAMESPACE}/pods`;
-    const spec = { serviceAccountName: "flannel", nodeName: "node-1", containers: [{ name: "x", image: "x" }] };
-    await server.must("POST", pods, { metadata: { name: "weft-x" }, spec });
+    await makePod(server, "weft-x", "node-1");
     await using store = backing.store({ credentials, node: { namespace: "kube-system", pod: "weft-x" } });
     assert.equal(await store.nodeName(soon()), "node-1");
     assert.equal(await store.previousLease([], soon()), null);
@@ -132,13 +107,13 @@ describe("access to Kubernetes", { skip }, () => {
     await store.release(lease, soon());
     await followed.until("the release", ({ leases }) => !leases.has("node-1"));
     assert.deepEqual(store.health(), { connected: true, lastError: null });
-    await server.must("DELETE", `${pods}/weft-x?gracePeriodSeconds=0`);
+    await server.must("DELETE", `${NAMESPACE}/pods/weft-x?gracePeriodSeconds=0`);
   });
 
   test("those rights do not allow to get a node: the test would show if it were needed", async () => {
     await using _ = new KubernetesBacking(server);
     await server.makeNode("node-1", []);
-    const { status, text } = await server.ask("GET", "/api/v1/nodes/node-1", undefined, undefined, await token());
+    const { status, text } = await server.ask("GET", "/api/v1/nodes/node-1", undefined, undefined, await tokenOf(server));
     assert.deepEqual([status, text.includes(`${ACCOUNT}\\" cannot get resource`)], [403, true]);
   });
 
@@ -164,7 +139,7 @@ describe("access to Kubernetes", { skip }, () => {
     await using backing = new KubernetesBacking(server);
     await server.makeNode("node-1", ["10.5.1.0/24"]);
     const { serviceAccount, credentials } = await pod();
-    const good = await token();
+    const good = await tokenOf(server);
     writeFileSync(join(serviceAccount, "token"), "worthless");
     await using store = backing.store({ credentials, node: "node-1" });
     const acquired = store.acquire(REQUEST, soon());
@@ -190,7 +165,7 @@ describe("access to Kubernetes", { skip }, () => {
     await using backing = new KubernetesBacking(server);
     await server.makeNode("node-1", ["10.5.1.0/24"]);
     const apiVersion = "client.authentication.k8s.io/v1";
-    const given = await token();
+    const given = await tokenOf(server);
     const run: CredentialOptions["run"] = ({ argv }) => {
       const stdout = JSON.stringify({ apiVersion, kind: "ExecCredential", status: { token: argv[1] } });
       return Promise.resolve({ code: 0, stdout, stderr: "", exceeded: null });
@@ -216,7 +191,7 @@ describe("access to Kubernetes", { skip }, () => {
   test("a server whose certificate is not trusted is not talked to", async () => {
     const strange = join(folder, "client-ca.crt");
     cpSync(join(server.folder, "client-ca.crt"), strange);
-    const user = { token: await token() };
+    const user = { token: await tokenOf(server) };
     assert.match(
       await failure(kubeconfig(user, { "certificate-authority": strange })),
       /Cannot reach the API server https:.*certificate/i,
@@ -228,7 +203,7 @@ describe("access to Kubernetes", { skip }, () => {
   });
 
   test("a server may be known by another name, or not be looked at on demand", async () => {
-    const user = { token: await token() };
+    const user = { token: await tokenOf(server) };
     assert.equal(await failure(kubeconfig(user, { "tls-server-name": "kubernetes" })), "nothing");
     const careless = { "certificate-authority": "", "insecure-skip-tls-verify": true };
     assert.equal(await failure(kubeconfig(user, careless)), "nothing");

@@ -144,6 +144,20 @@ describe("nodes of Kubernetes", { skip }, () => {
     await says(it.followed, "node-1", '10.5.1.0/24 192.168.64.1 {"VNI":1,"VtepMAC":"12:c6:00:00:00:01"}');
   });
 
+  test("an overwrite that comes or goes is published at once, and what others wrote into our annotations is set right", async () => {
+    await using it = await bed();
+    await it.store.acquire(REQUEST, soon());
+    const ours = (ip: string) => `10.5.1.0/24 ${ip} {"VNI":1,"VtepMAC":"12:c6:00:00:00:01"}`;
+    await says(it.followed, "node-1", ours("192.168.64.1"));
+    await server.annotate("node-1", named({ "public-ip-overwrite": "203.0.113.7" }));
+    await says(it.followed, "node-1", ours("203.0.113.7"));
+    await server.annotate("node-1", named({ "public-ip-overwrite": null }));
+    await says(it.followed, "node-1", ours("192.168.64.1"));
+    await server.annotate("node-1", named({ "public-ip": "198.51.100.66", "backend-data": "null" })); // weakness 24
+    await says(it.followed, "node-1", "10.5.1.0/24 198.51.100.66 null");
+    await says(it.followed, "node-1", ours("192.168.64.1"));
+  });
+
   test("the data that the node published before is found again, under any prefix (weakness 20)", async () => {
     await using it = await bed();
     await using store = it.backing.store({ node: "node-1", annotationPrefix: "example.org/blue" });

@@ -1,5 +1,5 @@
 /**
- * A real kube-apiserver with etcd on loopback, for tests that need one, and the hands of an administrator on it.
+ * A real kube-apiserver with etcd, by default on loopback, for tests that need one, and the hands of an administrator on it.
  *
  * Everything is below one folder that goes away with it. What is asked for is asked in JSON over the server's own port.
  *
@@ -42,22 +42,25 @@ const PATIENCE = 60_000;
 export class KubernetesServer implements AsyncDisposable {
   readonly folder = mkdtempSync(join(tmpdir(), "weft-kubernetes-"));
   readonly port: number;
+  /** The address that it serves on. */
+  readonly address: string;
   readonly #etcdPort: number;
   readonly #etcdPath: string;
   readonly #agent = new https.Agent({ keepAlive: true, rejectUnauthorized: false });
   #etcd: ChildProcess | null = null;
   #api: ChildProcess | null = null;
 
-  private constructor(port: number, etcdPort: number, etcd: Found) {
+  private constructor(address: string, port: number, etcdPort: number, etcd: Found) {
+    this.address = address;
     this.port = port;
     this.#etcdPort = etcdPort;
     this.#etcdPath = pathOf(etcd);
   }
 
   /** Starts a server and waits until it is ready. */
-  static async start(etcd: Found = ANY_ETCD): Promise<KubernetesServer> {
+  static async start(etcd: Found = ANY_ETCD, address = "127.0.0.1"): Promise<KubernetesServer> {
     const [port, etcdPort, peerPort] = await freePorts(3);
-    const server = new KubernetesServer(port!, etcdPort!, etcd);
+    const server = new KubernetesServer(address, port!, etcdPort!, etcd);
     server.#prepare();
     server.#peerPort = peerPort!;
     await server.startEtcd();
@@ -69,7 +72,7 @@ export class KubernetesServer implements AsyncDisposable {
 
   /** Where the API is. */
   get url(): string {
-    return `https://127.0.0.1:${this.port}`;
+    return `https://${this.address}:${this.port}`;
   }
 
   /** The certificate by which clients know the server. */
@@ -159,8 +162,8 @@ export class KubernetesServer implements AsyncDisposable {
     const file = (name: string) => join(this.folder, name);
     this.#api = this.#spawn("kube-apiserver", pathOf(KUBE_APISERVER), [
       `--etcd-servers=http://127.0.0.1:${this.#etcdPort}`,
-      "--bind-address=127.0.0.1",
-      "--advertise-address=127.0.0.1",
+      `--bind-address=${this.address}`,
+      `--advertise-address=${this.address}`,
       "--endpoint-reconciler-type=none",
       `--secure-port=${this.port}`,
       `--cert-dir=${file("certs")}`,
@@ -226,14 +229,17 @@ export class KubernetesServer implements AsyncDisposable {
   async ask(method: string, path: string, body?: unknown, type = "application/json", token = TOKEN): Promise<Answered> {
     const headers = { authorization: `Bearer ${token}`, ...body === undefined ? {} : { "content-type": type } };
     return await new Promise((resolve, reject) => {
-      const request = https.request({ host: "127.0.0.1", port: this.port, agent: this.#agent, method, path, headers }, (answer) => {
-        let text = "";
-        answer.setEncoding("utf8").on("data", (piece) => text += piece).on(
-          "end",
-          () => resolve({ status: answer.statusCode!, text }),
-        );
-        answer.on("error", reject);
-      });
+      const request = https.request(
+        { host: this.address, port: this.port, agent: this.#agent, method, path, headers },
+        (answer) => {
+          let text = "";
+          answer.setEncoding("utf8").on("data", (piece) => text += piece).on(
+            "end",
+            () => resolve({ status: answer.statusCode!, text }),
+          );
+          answer.on("error", reject);
+        },
+      );
       request.on("error", reject).end(body === undefined ? undefined : JSON.stringify(body));
     });
   }

@@ -31,6 +31,12 @@ export class NodeTable {
   #list = 0;
   #complete = false;
   #snapshotDue = false;
+  readonly #seen: (node: NodeObject) => void;
+
+  /** @param seen Told of every node that is put, as it is. */
+  constructor(seen: (node: NodeObject) => void = () => {}) {
+    this.#seen = seen;
+  }
 
   /** How many nodes there are. */
   get size(): number {
@@ -61,6 +67,7 @@ export class NodeTable {
     const same = isDeepStrictEqual(old, now);
     this.#nodes.set(name, { uid, podCidrs, record: same ? old : now, listed: this.#list });
     if (!same) this.#dirty.add(name);
+    this.#seen(node);
   }
 
   /** A whole node that was read because it is unresolved; unless it is gone or was made again meanwhile. */

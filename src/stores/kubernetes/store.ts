@@ -19,6 +19,7 @@ import type { Credentials } from "./access.ts";
 import { type AnnotationNames, annotationNames } from "./annotations.ts";
 import { ApiError } from "./api_error.ts";
 import { HttpClient } from "./http.ts";
+import { Mender } from "./mender.ts";
 import type { NodeObject } from "./node.ts";
 import { NodeApi } from "./node_api.ts";
 import { annotationPatch, changedAnnotations, conditionPatch, leaseFor, overwriteOf, wrongAddresses } from "./own_node.ts";
@@ -54,6 +55,8 @@ export class KubernetesStore implements LeaseStore {
   readonly #health = new Health();
   #nodeName: string | null;
   #nodeUid: string | null = null;
+  /** As it was published last. */
+  #lease: Lease | null = null;
 
   /** @throws {SyntaxError} If the prefix can not begin the name of an annotation. */
   constructor(options: KubernetesOptions) {
@@ -146,11 +149,24 @@ export class KubernetesStore implements LeaseStore {
   /** Takes the mark of a managed node away; its podCIDR stays, since only Kubernetes can free that. */
   async release(lease: Lease, signal: AbortSignal): Promise<void> {
     const { name } = await this.#held(lease, signal);
+    this.#lease = null;
     await this.#annotate(name, { [this.#names.full("kube-subnet-manager")]: null }, signal);
   }
 
   watch(signal: AbortSignal): AsyncIterable<LeaseEvent> {
-    return watchLeases(this.#api, this.#health, this.#options.random, signal);
+    const { random } = this.#options;
+    const mender = new Mender(async (signal) => void await this.renew(this.#lease!, signal), random);
+    const seen = (node: NodeObject) => {
+      if (this.#differs(node)) mender.undone(signal);
+    };
+    return watchLeases({ api: this.#api, health: this.#health, random, seen }, signal);
+  }
+
+  /** Whether this is our node and says something else than we published: by an overwrite, or because somebody else wrote it. */
+  #differs(node: NodeObject): boolean {
+    const { name, annotations } = node;
+    if (this.#lease === null || name !== this.#nodeName || annotations["kube-subnet-manager"] !== "true") return false;
+    return Object.keys(changedAnnotations(node, this.#lease, this.#names)).length > 0;
   }
 
   /**
@@ -190,6 +206,7 @@ export class KubernetesStore implements LeaseStore {
     wrongAddresses(node, this.#names).forEach(this.#options.warn);
     const changed = changedAnnotations(node, lease, this.#names);
     if (Object.keys(changed).length > 0) await this.#annotate(node.name, changed, signal);
+    this.#lease = lease;
   }
 
   /** A Node that is gone, or a patch that it refuses, does not get better by waiting. */

@@ -7,22 +7,24 @@
 import type { LeaseEvent } from "../../model/lease.ts";
 import type { Health } from "../health.ts";
 import { Follower } from "./follower.ts";
+import type { NodeObject } from "./node.ts";
 import type { NodeApi } from "./node_api.ts";
 import { NodeTable } from "./node_table.ts";
 import { resolveAll } from "./resolver.ts";
 
-/**
- * All leases, then their changes. Whoever does not keep up gets fewer and larger batches.
- *
- * @param random A number in [0, 1).
- */
-export async function* watchLeases(
-  api: NodeApi,
-  health: Health,
-  random: () => number,
-  signal: AbortSignal,
-): AsyncGenerator<LeaseEvent> {
-  const table = new NodeTable();
+/** What a watch is made of. */
+export interface WatchOptions {
+  readonly api: NodeApi;
+  readonly health: Health;
+  /** A number in [0, 1). */
+  readonly random: () => number;
+  /** Told of every node, as it is read. */
+  readonly seen: (node: NodeObject) => void;
+}
+
+/** All leases, then their changes. Whoever does not keep up gets fewer and larger batches. */
+export async function* watchLeases({ api, health, random, seen }: WatchOptions, signal: AbortSignal): AsyncGenerator<LeaseEvent> {
+  const table = new NodeTable(seen);
   const over = new AbortController();
   const both = AbortSignal.any([signal, over.signal]);
   let wake = () => {};
