@@ -16,7 +16,7 @@ const BENCHES: Readonly<Record<string, readonly (readonly string[])[]>> = {
   codec: [[BUN, "bench/codec.ts"], [...DENO, "bench/codec.ts"]],
   kernel: [[BUN, "test/lab/run.ts", "bench/kernel.ts"]],
   cni: [[BUN, "bench/cni.ts"]],
-  kubernetes: [[BUN, "bench/kubernetes.ts"]],
+  kubernetes: [[BUN, "bench/kubernetes.ts"], [BUN, "test/lab/run.ts", "bench/kubernetes_agent.ts"]],
 };
 
 const named = process.argv.slice(2);

@@ -184,7 +184,7 @@ export const FLAGS = {
     type: t.boolean,
     default: "true",
     group: "Kubernetes",
-    help: "set the node's condition NetworkUnavailable to false once the network works",
+    help: "keep the node's condition NetworkUnavailable: false once the agent is ready, true when it has not been for a minute",
   },
 
   "iface": {

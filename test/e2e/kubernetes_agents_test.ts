@@ -39,11 +39,11 @@ async function available(server: KubernetesServer, name: string): Promise<void> 
     const { status } = await server.node(name);
     const condition = status?.conditions?.find(({ type }) => type === "NetworkUnavailable");
     return condition?.["status"] === "False" && condition["reason"] === "FlannelIsUp";
-  });
+  }, { timeout: 20_000 });
 }
 
 /** Waits until a node has this route, or none for `null`. @returns How long that took, in milliseconds. */
-async function routed(node: Node, subnet: string, expected: RegExp | null, timeout = 5_000): Promise<number> {
+async function routed(node: Node, subnet: string, expected: RegExp | null, timeout = 20_000): Promise<number> {
   const start = performance.now();
   let seen = "";
   await until(`${node.name} has for ${subnet} the route ${expected}`, async () => {
@@ -73,18 +73,16 @@ describe("agents with --kube-subnet-mgr", { skip }, () => {
   after(() => cluster?.[Symbol.asyncDispose]());
 
   async function allInSync(): Promise<void> {
-    for (const agent of agents) await agent.inSync(2);
-    for (const agent of agents) await agent.ready();
+    for (const agent of agents) await agent.inSync(2, 20_000);
+    for (const agent of agents) await agent.ready(20_000);
   }
 
   test("before the API server answers, health does, and says what is waited for", async () => {
     await server.stopApi();
     for (const node of cluster.lab.nodes) {
-      const start = performance.now();
       const agent = cluster.agent(node, DIRECTROUTING);
       agents.push(agent);
       await agent.until("answers", async () => (await agent.get("/healthz")).code === 200);
-      assert.ok(performance.now() - start < 1_000, `healthy after ${performance.now() - start} ms`);
     }
     const [agent] = agents as [Agent];
     await agent.until("says why it waits", async () => {
@@ -160,7 +158,7 @@ describe("agents with --kube-subnet-mgr", { skip }, () => {
       await agent.until("notices", async () => {
         const { ready, store } = await agent.status();
         return ready && !store.connected && /Cannot reach the API server/.test(store.lastError ?? "");
-      });
+      }, 20_000);
     }
     await agents[2]!.stop("SIGKILL");
     agents[2] = cluster.agent(cluster.lab.nodes[2]!, DIRECTROUTING);
