@@ -8,14 +8,11 @@
  * @module
  */
 
-import { type Family, familyOf, lengthOf, networkOf } from "../model/ip.ts";
+import { type Family, familyOf } from "../model/ip.ts";
 import {
-  type Address,
-  type Blackhole,
   type Change,
   type Fdb,
   type Item,
-  type Kind,
   type Link,
   type Neighbour,
   type Nexthop,
@@ -25,31 +22,9 @@ import {
 } from "../model/item.ts";
 import { FLAG, type Request, request } from "../netlink/frame.ts";
 import { type Template, template } from "../netlink/template.ts";
-import {
-  ADDRESS,
-  AF,
-  BLACKHOLE,
-  IPIP_LINK,
-  LAST_METRIC,
-  LINK,
-  NEIGHBOUR,
-  NEXTHOP,
-  ONLINK,
-  PERMANENT,
-  PROTOCOL_BOOT,
-  ROUTE,
-  RTM,
-  SCOPE_ANY,
-  SCOPE_LINK,
-  SELF,
-  TABLE_MAIN,
-  UNICAST,
-  UP,
-} from "../netlink/rtnl.ts";
-import { familyNumber } from "./facts.ts";
+import { ADDRESS, AF, IPIP_LINK, LINK, NEIGHBOUR, NEXTHOP, PROTOCOL_BOOT, ROUTE, RTM, SCOPE_ANY, UP } from "../netlink/rtnl.ts";
+import { address, blackhole, fdb, gatewayOf, type Index, neighbour, nexthop, route, routeKey } from "./values.ts";
 
-/** No duplicate address detection: the address is ours by its lease, and is needed at once (IFA_F_NODAD). */
-const NODAD = 2;
 const LOOSE = 2;
 
 /** The device that a change names does not exist (yet). */
@@ -57,107 +32,131 @@ export class NoSuchLinkError extends Error {
   override readonly name = "NoSuchLinkError";
 }
 
-type Index = (link: string) => number;
+/** Items that come by the thousand. */
+type Many = Fdb | Neighbour | Nexthop | Route;
 
-/** Makes requests of changes, and keeps templates of those that come by the thousand. */
+/** A template, and whether an item with these flags differs from its sample in nothing but the two values that vary. */
+interface Known<T extends Many> {
+  readonly template: Template;
+  fits(item: T, flags: number): boolean;
+}
+
+/** Makes requests of changes, and keeps templates of those that come by the thousand: the last one of each kind and family. */
 export class Requests {
   readonly #index: Index;
-  readonly #last: Readonly<Record<Family, Map<Kind, { readonly shape: readonly unknown[]; readonly template: Template }>>> = {
-    4: new Map(),
-    6: new Map(),
-  };
+  readonly #fdb: Partial<Record<Family, Known<Fdb>>> = {};
+  readonly #neighbour: Partial<Record<Family, Known<Neighbour>>> = {};
+  readonly #nexthop: Partial<Record<Family, Known<Nexthop>>> = {};
+  readonly #route: Partial<Record<Family, Known<Route>>> = {};
 
   /** @param index Index of a device by its name; throws {@linkcode NoSuchLinkError} where there is none. */
   constructor(index: Index) {
     this.#index = index;
   }
 
-  /** The requests that make a change; one, except for some changes of a device. */
-  of(change: Change): readonly Request[] {
-    return change.op === "put" ? this.#put(change.item, change.old) : [drop(change.item, this.#index)];
+  /** Adds the requests that make a change: one, except for some changes of a device; none where it throws. */
+  add(change: Change, to: Request[]): void {
+    if (change.op === "put") this.#put(change.item, change.old, to);
+    else to.push(drop(change.item, this.#index));
   }
 
-  #put(item: Item, old: Item | null): readonly Request[] {
+  #put(item: Item, old: Item | null, to: Request[]): void {
     const index = this.#index;
     const create = FLAG.CREATE | (old === null ? FLAG.EXCL : FLAG.REPLACE);
     switch (item.kind) {
       case "link":
-        return putLink(item, old as Link | null, index);
+        to.push(...putLink(item, old as Link | null, index));
+        break;
       case "reverse-path":
-        return [request(RTM.NEWLINK, 0, LINK, { index: index(item.link), afSpec: { inet: { conf: { rpFilter: LOOSE } } } })];
+        to.push(request(RTM.NEWLINK, 0, LINK, { index: index(item.link), afSpec: { inet: { conf: { rpFilter: LOOSE } } } }));
+        break;
       case "address":
-        return [request(RTM.NEWADDR, FLAG.CREATE | FLAG.REPLACE, ADDRESS, address(item, index))];
+        to.push(request(RTM.NEWADDR, FLAG.CREATE | FLAG.REPLACE, ADDRESS, address(item, index)));
+        break;
       case "wireguard-peer":
       case "allowed-ip":
         throw new TypeError("rtnetlink knows nothing of wireguard's peers");
       case "fdb":
-        return [this.#fdb(item)];
+        to.push(like(this.#fdb, familyOf(item.dst), item, 0, index, knownFdb).with(item.mac, item.dst));
+        break;
       case "neighbour":
-        return [this.#neighbour(item)];
+        to.push(like(this.#neighbour, familyOf(item.ip), item, 0, index, knownNeighbour).with(item.ip, item.mac));
+        break;
       case "nexthop":
-        return [this.#nexthop(item, create)];
-      case "route":
-        return [this.#route(item, create)];
+        to.push(like(this.#nexthop, familyOf(gatewayOf(item)), item, create, index, knownNexthop).with(item.id, item.hop.via));
+        break;
+      case "route": {
+        const { dst, to: way } = item;
+        const last = typeof way === "number" ? way : way.via;
+        if (last === null) to.push(request(RTM.NEWROUTE, create, ROUTE, route(item, index)));
+        else to.push(like(this.#route, familyOf(dst), item, create, index, knownRoute).with(dst, last));
+        break;
+      }
       case "blackhole":
-        return [request(RTM.NEWROUTE, create, ROUTE, blackhole(item))];
+        to.push(request(RTM.NEWROUTE, create, ROUTE, blackhole(item)));
+        break;
       default:
-        return item satisfies never;
+        item satisfies never;
     }
-  }
-
-  #fdb(item: Fdb): Request {
-    const shape = [this.#index(item.link)];
-    const like = this.#like("fdb", familyOf(item.dst), shape, () => {
-      const value = { ...fdb(item, this.#index), dst: item.dst };
-      return template(RTM.NEWNEIGH, FLAG.CREATE | FLAG.REPLACE, NEIGHBOUR, value, ["lladdr", "dst"]);
-    });
-    return like.with(item.mac, item.dst);
-  }
-
-  #neighbour(item: Neighbour): Request {
-    const shape = [this.#index(item.link)];
-    const like = this.#like("neighbour", familyOf(item.ip), shape, () => {
-      const value = { ...neighbour(item, this.#index), lladdr: item.mac };
-      return template(RTM.NEWNEIGH, FLAG.CREATE | FLAG.REPLACE, NEIGHBOUR, value, ["dst", "lladdr"]);
-    });
-    return like.with(item.ip, item.mac);
-  }
-
-  #nexthop(item: Nexthop, flags: number): Request {
-    const { link, onlink, via } = item.hop;
-    if (via === null) throw new TypeError("a nexthop object without a gateway is never planned");
-    const shape = [flags, this.#index(link), onlink];
-    const like = this.#like("nexthop", familyOf(via), shape, () => {
-      return template(RTM.NEWNEXTHOP, flags, NEXTHOP, nexthop(item, this.#index), ["id", "gateway"]);
-    });
-    return like.with(item.id, via);
-  }
-
-  #route(item: Route, flags: number): Request {
-    const { dst, to, src } = item;
-    const byId = typeof to === "number";
-    const varying = byId ? "nexthopId" : to.via === null ? null : "gateway";
-    const shape = [flags, dst.slice(dst.indexOf("/")), src, byId || this.#index(to.link), byId || to.onlink, varying];
-    const like = this.#like("route", familyOf(dst), shape, () => {
-      return template(RTM.NEWROUTE, flags, ROUTE, route(item, this.#index), varying === null ? ["dst"] : ["dst", varying]);
-    });
-    return varying === null ? like.with(dst) : like.with(dst, byId ? to : to.via);
-  }
-
-  /** The template that was used last for the kind and family, if it has the shape; thousands in a row have. */
-  #like(kind: Kind, family: Family, shape: readonly unknown[], make: () => Template): Template {
-    const templates = this.#last[family];
-    const last = templates.get(kind);
-    if (last !== undefined && alike(shape, last.shape)) return last.template;
-    const made = make();
-    templates.set(kind, { shape, template: made });
-    return made;
   }
 }
 
-function alike(a: readonly unknown[], b: readonly unknown[]): boolean {
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
-  return true;
+/** The template that was used last if the item fits it, else a new one; thousands in a row fit. */
+function like<T extends Many>(
+  last: Partial<Record<Family, Known<T>>>,
+  family: Family,
+  item: T,
+  flags: number,
+  index: Index,
+  make: (item: T, flags: number, index: Index) => Known<T>,
+): Template {
+  let known = last[family];
+  if (known === undefined || !known.fits(item, flags)) last[family] = known = make(item, flags, index);
+  return known.template;
+}
+
+function knownFdb(item: Fdb, _flags: number, index: Index): Known<Fdb> {
+  const link = index(item.link);
+  const value = { ...fdb(item, index), dst: item.dst };
+  return {
+    template: template(RTM.NEWNEIGH, FLAG.CREATE | FLAG.REPLACE, NEIGHBOUR, value, ["lladdr", "dst"]),
+    fits: (item) => index(item.link) === link,
+  };
+}
+
+function knownNeighbour(item: Neighbour, _flags: number, index: Index): Known<Neighbour> {
+  const link = index(item.link);
+  const value = { ...neighbour(item, index), lladdr: item.mac };
+  return {
+    template: template(RTM.NEWNEIGH, FLAG.CREATE | FLAG.REPLACE, NEIGHBOUR, value, ["dst", "lladdr"]),
+    fits: (item) => index(item.link) === link,
+  };
+}
+
+function knownNexthop(item: Nexthop, flags: number, index: Index): Known<Nexthop> {
+  const [link, { onlink }] = [index(item.hop.link), item.hop];
+  return {
+    template: template(RTM.NEWNEXTHOP, flags, NEXTHOP, nexthop(item, index), ["id", "gateway"]),
+    fits: ({ hop }, now) => now === flags && hop.onlink === onlink && index(hop.link) === link,
+  };
+}
+
+function knownRoute(item: Route, flags: number, index: Index): Known<Route> {
+  const { dst, src, to } = item;
+  const length = dst.slice(dst.indexOf("/"));
+  const common = (route: Route, now: number) => now === flags && route.src === src && route.dst.endsWith(length);
+  if (typeof to === "number") {
+    return {
+      template: template(RTM.NEWROUTE, flags, ROUTE, route(item, index), ["dst", "nexthopId"]),
+      fits: (route, now) => typeof route.to === "number" && common(route, now),
+    };
+  }
+  const link = index(to.link);
+  return {
+    template: template(RTM.NEWROUTE, flags, ROUTE, route(item, index), ["dst", "gateway"]),
+    fits: (route, now) =>
+      typeof route.to !== "number" && common(route, now) && route.to.onlink === to.onlink && index(route.to.link) === link,
+  };
 }
 
 function drop(item: Item, index: Index): Request {
@@ -268,57 +267,4 @@ function changeParameters(link: Link, old: Link, index: number): Request[] {
     return [request(RTM.NEWLINK, 0, IPIP_LINK, { index, linkInfo: { kind: link.type, data } })];
   }
   return [];
-}
-
-function address(item: Address, index: Index) {
-  const family = familyOf(item.ip);
-  return {
-    family: familyNumber(family),
-    prefixLength: item.length,
-    index: index(item.link),
-    local: item.ip,
-    address: item.ip,
-    ...(family === 6 && { flags: NODAD }),
-  };
-}
-
-function fdb(item: Fdb, index: Index) {
-  return { family: AF.BRIDGE, index: index(item.link), state: PERMANENT, flags: SELF, lladdr: item.mac };
-}
-
-function neighbour(item: Neighbour, index: Index) {
-  return { family: familyNumber(familyOf(item.ip)), index: index(item.link), state: PERMANENT, type: UNICAST, dst: item.ip };
-}
-
-function nexthop({ id, hop }: Nexthop, index: Index) {
-  return {
-    family: familyNumber(familyOf(hop.via!)),
-    protocol: PROTOCOL,
-    flags: hop.onlink ? ONLINK : 0,
-    id,
-    oif: index(hop.link),
-    gateway: hop.via!,
-  };
-}
-
-function routeKey({ dst }: Route | Blackhole) {
-  const family = familyOf(dst);
-  return {
-    family: familyNumber(family),
-    dstLength: lengthOf(dst),
-    table: TABLE_MAIN,
-    dst: networkOf(dst),
-  };
-}
-
-function route(item: Route, index: Index) {
-  const { to, src } = item;
-  const common = { ...routeKey(item), protocol: PROTOCOL, type: UNICAST, ...(src !== null && { prefSrc: src }) };
-  if (typeof to === "number") return { ...common, nexthopId: to };
-  const hop = { ...common, flags: to.onlink ? ONLINK : 0, oif: index(to.link) };
-  return to.via === null ? { ...hop, scope: SCOPE_LINK } : { ...hop, gateway: to.via };
-}
-
-function blackhole(item: Blackhole) {
-  return { ...routeKey(item), protocol: PROTOCOL, type: BLACKHOLE, priority: LAST_METRIC };
 }

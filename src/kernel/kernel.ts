@@ -136,10 +136,10 @@ class NetlinkKernel implements Kernel, Disposable {
   #send(changes: readonly Change[]): Outcome[] {
     const requests: Request[] = [];
     const spans = changes.map((change) => {
+      const before = requests.length;
       try {
-        const made = this.#requests.of(change);
-        for (const each of made) requests.push(each);
-        return made.length;
+        this.#requests.add(change, requests);
+        return requests.length - before;
       } catch (error) {
         if (error instanceof NoSuchLinkError) return error;
         throw error;

@@ -17,32 +17,55 @@ interface Place {
   readonly put: NonNullable<Wire<never>["put"]>;
 }
 
-/** A message of which some attributes vary. Make one with {@linkcode template}. */
+/** A message of which two attributes vary. Make one with {@linkcode template}. */
 export class Template {
-  readonly #type: number;
-  readonly #flags: number;
-  readonly #bytes: Uint8Array;
-  readonly #places: readonly Place[];
+  readonly type: number;
+  readonly flags: number;
+  readonly #words: Uint32Array;
+  readonly #places: readonly [Place, Place];
 
-  constructor(type: number, flags: number, bytes: Uint8Array, places: readonly Place[]) {
-    this.#type = type;
-    this.#flags = flags;
-    this.#bytes = bytes;
+  constructor(type: number, flags: number, words: Uint32Array, places: readonly [Place, Place]) {
+    this.type = type;
+    this.flags = flags;
+    this.#words = words;
     this.#places = places;
   }
 
   /** A request with these values for the varying attributes, in their order. */
-  with(...values: readonly unknown[]): Request {
-    return { type: this.#type, flags: this.#flags, write: (writer) => this.#write(writer, values) };
+  with(first: unknown, second: unknown): Request {
+    return new Filled(this, first, second);
   }
 
-  #write(writer: Writer, values: readonly unknown[]): void {
-    const start = writer.reserve(this.#bytes.length);
-    writer.bytes.set(this.#bytes, start);
-    for (let i = 0; i < values.length; i++) {
-      const { offset, put } = this.#places[i]!;
-      put(writer, start + offset, values[i] as never);
-    }
+  /** Writes the message with these values. */
+  write(writer: Writer, first: unknown, second: unknown): void {
+    const words = this.#words;
+    const start = writer.reserve(words.length * 4);
+    const to = writer.words;
+    for (let i = 0, at = start >> 2; i < words.length; i++) to[at + i] = words[i]!; // quicker than set() for so few
+    const [a, b] = this.#places;
+    a.put(writer, start + a.offset, first as never);
+    b.put(writer, start + b.offset, second as never);
+  }
+}
+
+/** A request of a template: an object and not a closure, since there are thousands at a time. */
+class Filled implements Request {
+  readonly type: number;
+  readonly flags: number;
+  readonly #template: Template;
+  readonly #first: unknown;
+  readonly #second: unknown;
+
+  constructor(template: Template, first: unknown, second: unknown) {
+    this.type = template.type;
+    this.flags = template.flags;
+    this.#template = template;
+    this.#first = first;
+    this.#second = second;
+  }
+
+  write(writer: Writer): void {
+    this.#template.write(writer, this.#first, this.#second);
   }
 }
 
@@ -50,22 +73,23 @@ export class Template {
  * Makes a template.
  *
  * @param sample A whole message; values that are put over others later must have their length.
- * @param varying The attributes that differ from use to use.
+ * @param varying The two attributes that differ from use to use.
  */
 export function template<F extends Fields, A extends Attributes>(
   type: number,
   flags: number,
   message: Message<F, A>,
   sample: Of<Message<F, A>>,
-  varying: readonly (keyof A & string)[],
+  varying: readonly [keyof A & string, keyof A & string],
 ): Template {
   const writer = new Writer(256);
   message.write(writer, sample);
-  const places = varying.map((name) => {
+  const place = (name: keyof A & string): Place => {
     const [number, wire] = message.attributes[name]!;
     const { put } = wire;
     if (put === undefined) throw new TypeError(`The length of ${name} varies too`);
     return { offset: findAttribute(writer.view, message.headerSize, writer.at - message.headerSize, number), put };
-  });
-  return new Template(type, flags, writer.bytes.slice(0, writer.at), places);
+  };
+  const [first, second] = varying;
+  return new Template(type, flags, writer.words.slice(0, writer.at >> 2), [place(first), place(second)]);
 }

@@ -13,12 +13,16 @@ import { type Cidr, type Ip, ipFromBytes, type Mac, macFromBytes, networkOf, try
 export class Writer {
   bytes: Uint8Array<ArrayBuffer>;
   view: DataView;
-  /** Where the next byte goes. */
+  /** The same memory as 32-bit words. */
+  words: Uint32Array;
+  /** Where the next byte goes; a multiple of four. */
   at = 0;
 
+  /** @param size Bytes to begin with, a multiple of four. */
   constructor(size = 64 * 1024) {
     this.bytes = new Uint8Array(size);
     this.view = new DataView(this.bytes.buffer);
+    this.words = new Uint32Array(this.bytes.buffer);
   }
 
   /** Makes room for `count` bytes, which the caller writes, pads them with zeros to four, and returns where they begin. */
@@ -30,6 +34,7 @@ export class Writer {
       grown.set(this.bytes);
       this.bytes = grown;
       this.view = new DataView(grown.buffer);
+      this.words = new Uint32Array(grown.buffer);
     }
     this.at = end;
     if ((count & 3) !== 0) this.view.setUint32(end - 4, 0);
