@@ -15,7 +15,7 @@ const DENO = [join(ROOT, "node_modules/.bin/deno"), "run", "-A", "--no-check"];
 const BENCHES: Readonly<Record<string, readonly (readonly string[])[]>> = {
   codec: [[BUN, "bench/codec.ts"], [...DENO, "bench/codec.ts"]],
   kernel: [[BUN, "test/lab/run.ts", "bench/kernel.ts"]],
-  cni: [[BUN, "bench/cni.ts"]],
+  cni: [[BUN, "test/lab/run.ts", "bench/cni.ts"]],
   kubernetes: [[BUN, "bench/kubernetes.ts"], [BUN, "test/lab/run.ts", "bench/kubernetes_agent.ts"]],
 };
 

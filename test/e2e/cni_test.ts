@@ -5,7 +5,7 @@
  */
 
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { delegateConf } from "../../src/cni/delegate_conf.ts";
 import { readNetConf } from "../../src/cni/netconf.ts";
@@ -230,6 +230,27 @@ labTest("GC takes the addresses and the state of containers that are gone, and o
   await node.removePod(pods[0]!);
   assert.deepEqual(await node.remains(), NOTHING);
 }, LACK);
+
+labTest(
+  "STATUS is content on a node with a subnet and a delegate that speaks its version, and else says what is missing",
+  async () => {
+    const { lab, node } = await oneNode("1.1.0");
+    await using _ = lab;
+    await assert.rejects(node.runtime.status(), { code: 50, message: /does not speak CNI 1\.1\.0/ }); // Debian's bridge
+    const directory = join(lab.dir, "plugins");
+    mkdirSync(directory);
+    symlinkSync(join(PLUGIN, "flannel"), join(directory, "flannel"));
+    writeFileSync(join(directory, "newer"), '#!/bin/sh\n[ "$CNI_COMMAND" = STATUS ]\n', { mode: 0o755 });
+    const runtime = node.runtimeOf(flannelList("1.1.0", { type: "newer" }), directory);
+    await runtime.status();
+    rmSync(join(node.node.dir, "run/subnet.env"));
+    await assert.rejects(runtime.status(), { code: 50, message: /subnet\.env/ });
+    node.writeSubnet(SUBNET);
+    rmSync(join(directory, "newer"));
+    await assert.rejects(runtime.status(), { code: 50, message: /newer/ });
+  },
+  LACK,
+);
 
 labTest("a pod of flannel's plugin is detached by ours, and one of ours by flannel's", async () => {
   const { lab, node } = await oneNode("1.0.0");
