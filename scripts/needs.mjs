@@ -47,6 +47,16 @@ export const NEEDS = [
   { command: "iptables", for: "demo", apt: "iptables", dnf: "iptables-nft", pacman: "iptables-nft", zypper: "iptables" },
   { command: "nft", for: "demo", apt: "nftables", dnf: "nftables", pacman: "nftables", zypper: "nftables" },
   { command: "etcd", for: "test", apt: "etcd-server", dnf: "etcd", pacman: "etcd", zypper: "etcd", optional: true, unpacked: true },
+  {
+    command: "etcdctl",
+    for: "test",
+    apt: "etcd-client",
+    dnf: "etcd",
+    pacman: "etcd",
+    zypper: "etcdctl",
+    optional: true,
+    unpacked: true,
+  },
   { command: "sqlite3", for: "test", apt: "sqlite3", dnf: "sqlite", pacman: "sqlite", zypper: "sqlite3" },
   {
     cni: "bridge",

@@ -56,7 +56,7 @@ export interface Lease {
   readonly backendType: string;
   /** One per family, IPv4 first; never empty. */
   readonly endpoints: readonly Endpoint[];
-  /** Milliseconds since the epoch; `null` if the lease does not expire. */
+  /** Milliseconds since the epoch; `null` if the lease does not expire, or is another node's and the store does not say. */
   readonly expiresAt: number | null;
 }
 

@@ -194,3 +194,19 @@ export class Transport {
 function silent(silence: number): Error {
   return new Error(`no answer for ${silence / 1000} s`);
 }
+
+/**
+ * Reads a body, but not much more than so many bytes of it.
+ *
+ * @returns What was read: more than `limit` bytes if there was more.
+ */
+export async function readAtMost(body: AsyncIterable<Uint8Array>, limit: number): Promise<Buffer> {
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  for await (const piece of body) {
+    pieces.push(piece);
+    length += piece.length;
+    if (length > limit) break;
+  }
+  return Buffer.concat(pieces);
+}

@@ -1,49 +1,16 @@
 /**
- * Where the tests find a real kube-apiserver and the etcd below it.
- *
- * `KUBE_APISERVER` names one; else it is in the cache, or is built into it once from the published Go modules (three minutes), where Go
- * and the shared tools are. Decided when a test file is loaded, so that what is missing is named before a test starts.
+ * The API server that the tests of the Kubernetes store need, and the etcd below it.
  *
  * @module
  */
 
-import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
-import process from "node:process";
-import { CACHE, ROOT } from "../../scripts/needs.mjs";
+import { ETCD, ETCD_3_6, find, type Found } from "./binaries.ts";
 
-/** A program, or why there is none. */
-export type Found = { readonly path: string } | { readonly lack: string };
-
-const TOOLS = join(ROOT, "..", "shared", "tools");
-const BUILD_LIMIT = 15 * 60_000;
+export { type Found, lackOf } from "./binaries.ts";
 
 /** The API server. */
 export const KUBE_APISERVER: Found = find("kube-apiserver", "KUBE_APISERVER", "kubernetes", ["kube-apiserver"]);
 /** An etcd of today, over which an API server can stream lists. */
-export const NEW_ETCD: Found = find("etcd-3.6", "ETCD_3_6", "etcd", ["3.6"]);
+export const NEW_ETCD: Found = ETCD_3_6;
 /** Any etcd, by preference the distribution's old one, over which an API server can not. */
-export const ANY_ETCD: Found = spawnSync("etcd", ["--version"]).status === 0 ? { path: "etcd" } : NEW_ETCD;
-
-/** Why a test with these can not run; `false` if it can, as the option `skip` has it. */
-export function lackOf(...found: readonly Found[]): string | false {
-  return found.flatMap((it) => "lack" in it ? [it.lack] : [])[0] ?? false;
-}
-
-function find(program: string, variable: string, tool: string, args: readonly string[]): Found {
-  const named = process.env[variable];
-  if (named) return existsSync(named) ? { path: named } : { lack: `${variable} names ${named}, which does not exist` };
-  const folder = join(CACHE, "..", tool);
-  const path = join(folder, program);
-  if (existsSync(path)) return { path };
-  const script = join(TOOLS, tool, "build.sh");
-  const buildable = existsSync(script) && spawnSync("go", ["version"]).status === 0;
-  if (!buildable) return { lack: `needs ${program}: name one in ${variable}` };
-  try {
-    execFileSync("bash", [script, folder, ...args], { timeout: BUILD_LIMIT, stdio: ["ignore", "ignore", "pipe"] });
-    return { path };
-  } catch (error) {
-    return { lack: `needs ${program}, and building it failed: ${(error as Error).message.split("\n")[0]}` };
-  }
-}
+export const ANY_ETCD: Found = "lack" in ETCD ? NEW_ETCD : ETCD;

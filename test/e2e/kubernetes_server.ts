@@ -10,12 +10,13 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { closeSync, cpSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import https from "node:https";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { ANY_ETCD, type Found, KUBE_APISERVER } from "./kubernetes_binaries.ts";
+import type { Found } from "./binaries.ts";
+import { ANY_ETCD, KUBE_APISERVER } from "./kubernetes_binaries.ts";
+import { freePorts } from "./ports.ts";
 
 /** A Node in JSON, as far as tests look into it. */
 export interface NodeJson {
@@ -307,17 +308,6 @@ export class KubernetesServer implements AsyncDisposable {
 export function usageOf(pid: number): { readonly cpuSeconds: number; readonly residentMiB: number } {
   const fields = readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /, "").split(" ");
   return { cpuSeconds: (Number(fields[11]) + Number(fields[12])) / 100, residentMiB: Number(fields[21]) * 4096 / 1048576 };
-}
-
-/** Ports of loopback that nobody uses. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(Array.from({ length: count }, () =>
-    new Promise<ReturnType<typeof createServer>>((resolve) => {
-      const server = createServer().listen(0, "127.0.0.1", () => resolve(server));
-    })));
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }
 
 function pathOf(found: Found): string {

@@ -4,9 +4,9 @@
  * @module
  */
 
-import { Buffer } from "node:buffer";
+import type { Buffer } from "node:buffer";
 import { oneLine } from "../../config/errors.ts";
-import type { Answer } from "../transport.ts";
+import { type Answer, readAtMost } from "../transport.ts";
 import { openEnvelope, readStatus, type Status } from "./wire.ts";
 
 /** The server answered, but not with what was asked for. */
@@ -36,7 +36,7 @@ const REMEDIES: Readonly<Record<number, string>> = {
 
 /** The error for an answer whose status is not 200; reads its body. */
 export async function refusal(what: string, { status: code, headers, body }: Answer): Promise<ApiError> {
-  const status = statusIn(await beginningOf(body));
+  const status = statusIn(await readAtMost(body, LONGEST_BODY));
   return apiError(what, {
     ...status,
     code,
@@ -50,17 +50,6 @@ export function apiError(what: string, { code, message, retryAfterSeconds }: Sta
   const said = oneLine(message.trim()) || "no reason given";
   const retryAfter = retryAfterSeconds > 0 ? Math.min(retryAfterSeconds, LONGEST_WAIT) : null;
   return new ApiError(`The API server refused ${what} with ${code}: ${said}${remedy}`, code, retryAfter);
-}
-
-async function beginningOf(body: AsyncIterable<Uint8Array>): Promise<Buffer> {
-  const pieces: Uint8Array[] = [];
-  let length = 0;
-  for await (const piece of body) {
-    pieces.push(piece);
-    length += piece.length;
-    if (length > LONGEST_BODY) break;
-  }
-  return Buffer.concat(pieces);
 }
 
 /** A `Status` in protobuf or JSON; anything else, as a proxy might send it, is the message itself. */
