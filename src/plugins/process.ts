@@ -7,6 +7,9 @@
 import type { Level } from "../model/effects.ts";
 import type { Calls, FromWorker, ToWorker } from "./protocol.ts";
 
+/** The Worker's first module. In the executable the modules of the agent lie in one folder, and only this one keeps its place. */
+const WORKER = import.meta.url.includes("/$bunfs/") ? "./plugins/worker.js" : "./worker.ts";
+
 /** What the agent does with a Worker that has ended or been ended. */
 export class WorkerLostError extends Error {
   override readonly name = "WorkerLostError";
@@ -37,7 +40,7 @@ export class PluginProcess {
   /** `lost` is called once, if the Worker ends without being asked to. */
   constructor(lost: (reason: string) => void) {
     this.#lost = lost;
-    this.#worker = new Worker(new URL("./worker.ts", import.meta.url).href, { type: "module" });
+    this.#worker = new Worker(new URL(WORKER, import.meta.url).href, { type: "module" });
     this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#take(data);
     this.#worker.onerror = (event: ErrorEvent) => {
       event.preventDefault?.(); // in Deno it would end the agent
