@@ -80,7 +80,7 @@ export interface Backend<Options = unknown, Data = unknown, State = unknown> {
   readonly name: string;
   /** Must be {@linkcode BACKEND_API}. */
   readonly api: number;
-  /** The `BackendType` to publish; peers with another one are not this backend's. */
+  /** The `BackendType` to publish, empty for none; peers with another one are not this backend's. */
   readonly type: string;
   /** Schema of the `Backend` object of net-conf.json. */
   readonly options: Schema<Options>;

@@ -31,8 +31,8 @@ function flaw(exported: unknown, name: string): string | null {
     return `it is written for version ${show(api)} of the backend interface, and this agent speaks version ${BACKEND_API}`;
   }
   if (exported["name"] !== name) return `it is called ${show(exported["name"])}, but its file says "${name}": they must agree`;
-  if (typeof type !== "string" || !NAME.test(type)) {
-    return `its type is ${show(type)}: expected lower case letters, digits and dashes`;
+  if (typeof type !== "string" || !(type === "" || NAME.test(type))) {
+    return `its type is ${show(type)}: expected lower case letters, digits and dashes, or nothing`;
   }
   for (const schema of ["options", "leaseData"]) {
     if (!isSchema(exported[schema])) return `its ${schema} is ${show(exported[schema])}: expected a function or a Standard Schema`;
