@@ -3,7 +3,7 @@
  *
  * ```
  *   d0 ── d1     192.0.2.1/24 and 2001:db8::1/64 on d0
- *   flannel.1, flannel-v6.1: vxlan devices, where a test puts them
+ *   flannel.1, flannel-v6.1, flannel.ipip, flannel-wg: devices, where a test puts them
  * ```
  *
  * @module
@@ -30,7 +30,7 @@ import { run } from "./command.ts";
 
 /** What the tests hold for their own. */
 export const OWN: Ownership = {
-  links: ["flannel.1", "flannel-v6.1"],
+  links: ["flannel.1", "flannel-v6.1", "flannel.ipip", "flannel-wg"],
   networks: [
     { network: parseCidr("10.244.0.0/16"), length: 24 },
     { network: parseCidr("fd00:244::/48"), length: 64 },
