@@ -47,7 +47,7 @@ export function openBackends({ folders, log }: PluginOptions): Backends {
       const path = findPlugin(name, folders);
       if (path === null) throw new BackendError(absence(name, by, folders));
       const { openPlugin } = await import("./plugins/plugin.ts");
-      return await openPlugin({ ...request, path, log });
+      return await openPlugin({ ...request, path, log, worker: new URL("./plugins/worker.ts", import.meta.url) });
     },
   };
 }

@@ -30,6 +30,8 @@ const LARGEST = 4 * 1024 * 1024;
 /** What a plugin is opened with. */
 export interface PluginRequest extends BackendRequest {
   readonly path: string;
+  /** The first module of Workers. */
+  readonly worker: URL;
   readonly log: (level: Level, message: string) => void;
 }
 
@@ -52,9 +54,8 @@ export async function openPlugin(request: PluginRequest): Promise<BackendPort> {
     const { message } = error as Error;
     const options = /^options: (.*)$/s.exec(message)?.[1];
     if (options !== undefined) throw new BackendError(`The Backend in ${request.source} is wrong for ${request.name}: ${options}`);
-    throw refuse(
-      error instanceof WorkerLostError ? `${message}: a module must end when it is loaded, and do nothing but export` : message,
-    );
+    const slow = error instanceof WorkerLostError && message.startsWith("it did not answer");
+    throw refuse(slow ? `${message}: a module must end when it is loaded, and do nothing but export` : message);
   }
 }
 
@@ -114,6 +115,7 @@ class Plugin implements BackendPort {
   readonly #unanswered: PeerAnswer;
   #process: PluginProcess;
   #closed = false;
+  #loaded = false;
   /** What is wrong with the Worker, and with answers for the node. */
   #lost: string | null = null;
   readonly #wrong = new Map<string, string>();
@@ -150,6 +152,7 @@ class Plugin implements BackendPort {
     this.links = linkNames(loaded.links);
     this.devices = loaded.devices;
     this.effects = this.#effectsOf(loaded);
+    this.#loaded = true;
   }
 
   mtu(external: number, families: readonly Family[]): number | null {
@@ -207,7 +210,7 @@ class Plugin implements BackendPort {
   }
 
   #start(): PluginProcess {
-    return new PluginProcess((reason) => this.#lose(reason));
+    return new PluginProcess(this.#request.worker, (reason) => this.#lose(reason));
   }
 
   #textOf(side: BareSide): string {
@@ -325,7 +328,7 @@ class Plugin implements BackendPort {
   }
 
   #lose(reason: string): void {
-    if (this.#closed) return;
+    if (this.#closed || !this.#loaded) return; // whoever loads it the first time is told
     if (this.#lost === null) {
       this.#request.log("error", `backend ${this.name}: ${reason}; it is started anew, and what it said last counts`);
     }

@@ -7,9 +7,6 @@
 import type { Level } from "../model/effects.ts";
 import type { Calls, FromWorker, ToWorker } from "./protocol.ts";
 
-/** The Worker's first module. In the executable the modules of the agent lie in one folder, and only this one keeps its place. */
-const WORKER = import.meta.url.includes("/$bunfs/") ? "./plugins/worker.js" : "./worker.ts";
-
 /** What the agent does with a Worker that has ended or been ended. */
 export class WorkerLostError extends Error {
   override readonly name = "WorkerLostError";
@@ -37,10 +34,14 @@ export class PluginProcess {
   #last = 0;
   #ended = false;
 
-  /** `lost` is called once, if the Worker ends without being asked to. */
-  constructor(lost: (reason: string) => void) {
+  /**
+   * @param module The Worker's first module. Its place is known to a module at the top of the source, which stands there in the compiled
+   *   agent too.
+   * @param lost Called once, if the Worker ends without being asked to.
+   */
+  constructor(module: URL, lost: (reason: string) => void) {
     this.#lost = lost;
-    this.#worker = new Worker(new URL(WORKER, import.meta.url).href, { type: "module" });
+    this.#worker = new Worker(module.href, { type: "module" });
     this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#take(data);
     this.#worker.onerror = (event: ErrorEvent) => {
       event.preventDefault?.(); // in Deno it would end the agent
@@ -67,7 +68,7 @@ export class PluginProcess {
     const id = ++this.#last;
     const timer = limit === undefined
       ? undefined
-      : setTimeout(() => this.#lose(`it did not answer within ${limit / 1000} s`), limit);
+      : setTimeout(() => this.#lose(`it did not answer within ${Number((limit / 1000).toFixed(1))} s`), limit);
     const abort = () => this.#post({ id, op: "abort", reason: (signal!.reason as Error).message });
     signal?.addEventListener("abort", abort);
     try {
