@@ -68,3 +68,13 @@ export function logTo(write: (line: string) => void, format: "text" | "json", ve
     write(format === "json" ? `${JSON.stringify({ time, level, message })}\n` : `${time} ${level.padEnd(7)} ${message}\n`);
   };
 }
+
+/** What is used of Bun. */
+interface Bun {
+  gc(force: boolean): void;
+}
+
+/** Collects garbage at once where the runtime lets us, which else keeps what a large answer took. */
+export function giveMemoryBack(): void {
+  (globalThis as { readonly Bun?: Bun }).Bun?.gc(true);
+}

@@ -10,14 +10,10 @@ import { UsageError } from "../config/errors.ts";
 import type { KubernetesStore as StoreSettings, Settings } from "../config/settings.ts";
 import { credentialsOf } from "../stores/kubernetes/credentials.ts";
 import { KubernetesStore } from "../stores/kubernetes/store.ts";
+import { giveMemoryBack } from "./adapters.ts";
 import { keepNodeCondition } from "./node_condition.ts";
 import { spawn } from "./spawn.ts";
 import type { OpenedStore, StoreInput } from "./store.ts";
-
-/** What is used of Bun. */
-interface Bun {
-  gc(force: boolean): void;
-}
 
 /**
  * Opens it, without a word to the API server yet.
@@ -40,7 +36,6 @@ export function openKubernetesStore(
   }
   const [now, random, warn] = [() => clock.now(), () => chance.number(), (message: string) => log("warning", message)];
   const credentials = credentialsOf({ apiUrl, kubeconfigFile, env: process.env, run: spawn, now, warn });
-  const collect = () => (globalThis as { readonly Bun?: Bun }).Bun?.gc(true);
   const options = {
     credentials,
     annotationPrefix,
@@ -50,7 +45,7 @@ export function openKubernetesStore(
     now,
     random,
     warn,
-    collect,
+    collect: giveMemoryBack,
   };
   const store = madeWith(() => new KubernetesStore(options));
   return {

@@ -6,7 +6,6 @@
 
 import { hostname } from "node:os";
 import type { Chance, Clock, Log } from "../agent/ports.ts";
-import { StartError } from "../agent.ts";
 import type { Settings } from "../config/settings.ts";
 import type { LeaseStore } from "../model/lease.ts";
 
@@ -36,7 +35,7 @@ export interface StoreInput {
   readonly version: string;
 }
 
-/** Opens it, and loads the code of no other. @throws {StartError} If this release does not have it. */
+/** Opens it, and loads the code of no other. */
 export async function openStore(settings: Settings, input: StoreInput): Promise<OpenedStore> {
   const { store, netConfig } = settings;
   const { clock, chance, readOnly } = input;
@@ -60,7 +59,9 @@ export async function openStore(settings: Settings, input: StoreInput): Promise<
     }
     case "kubernetes":
       return (await import("./kubernetes_store.ts")).openKubernetesStore(settings, store, input);
-    default:
-      throw new StartError(`The ${store.kind} lease store is not part of this release`);
+    case "etcd": {
+      const { openEtcdStore } = await import("./etcd_store.ts");
+      return { store: openEtcdStore(store, input), note: null, node: () => node };
+    }
   }
 }

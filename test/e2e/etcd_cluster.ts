@@ -27,8 +27,6 @@ export interface ClusterOptions {
   readonly members?: number;
   /** Where they listen; loopback if absent. */
   readonly ip?: string;
-  /** Runs a command where the members are; in this process's own network if absent. */
-  readonly within?: (argv: readonly string[]) => readonly string[];
   /** Client certificates and the like. */
   readonly args?: readonly string[];
   /** Certificates, where clients speak TLS. */
@@ -134,10 +132,10 @@ export class EtcdCluster implements AsyncDisposable {
   /** Runs etcdctl. @returns What it printed. */
   async ctl(args: readonly string[], input = ""): Promise<string> {
     if ("lack" in ETCDCTL) throw new Error(ETCDCTL.lack);
-    const { tls, within = (argv) => argv } = this.#o;
+    const { tls } = this.#o;
     const certificates = tls === undefined ? [] : [`--cacert=${tls.ca}`, `--cert=${tls.cert}`, `--key=${tls.key}`];
     const argv = [ETCDCTL.path, `--endpoints=${this.endpoints.join(",")}`, ...certificates, ...args];
-    return await run(within(argv), { input, env: { ETCDCTL_API: "3" } });
+    return await run(argv, { input, env: { ETCDCTL_API: "3" } });
   }
 
   /** Calls a method of the gateway of the first member that runs. @throws {Error} If it refuses. */
@@ -212,11 +210,10 @@ export class EtcdCluster implements AsyncDisposable {
 
   #start(member: Member): void {
     if (member.child !== null) return;
-    const { etcd, tls, args = [], within = (argv) => argv } = this.#o;
+    const { etcd, tls, args = [] } = this.#o;
     if ("lack" in etcd) throw new Error(etcd.lack);
     const { name, client, peer } = member;
-    const [program, ...rest] = within([
-      etcd.path,
+    const argv = [
       `--name=${name}`,
       `--data-dir=${join(this.folder, name)}`,
       `--listen-client-urls=${client}`,
@@ -228,16 +225,15 @@ export class EtcdCluster implements AsyncDisposable {
       "--log-level=error",
       ...tls === undefined ? [] : [`--cert-file=${tls.cert}`, `--key-file=${tls.key}`],
       ...args,
-    ]);
+    ];
     const log = openSync(join(this.folder, `${name}.log`), "a");
-    const child = spawn(program!, rest, { stdio: ["ignore", log, log], detached: true });
+    const child = spawn(etcd.path, argv, { stdio: ["ignore", log, log], detached: true });
     closeSync(log);
     member.child = child;
   }
 
   async #post(origin: string, path: string, body: object): Promise<Record<string, unknown>> {
-    const { tls, within } = this.#o;
-    if (within !== undefined) return await this.#curl(origin + path, body);
+    const { tls } = this.#o;
     const files = tls === undefined ? {} : { ca: read(tls.ca), cert: read(tls.cert), key: read(tls.key) };
     const request = tls === undefined ? httpRequest : httpsRequest;
     return await new Promise((resolve, reject) => {
@@ -248,14 +244,6 @@ export class EtcdCluster implements AsyncDisposable {
       });
       sent.on("timeout", () => sent.destroy(new Error(`${path}: no answer`))).on("error", reject).end(JSON.stringify(body));
     });
-  }
-
-  /** From within another network. */
-  async #curl(url: string, body: object): Promise<Record<string, unknown>> {
-    const argv = ["curl", "--silent", "--show-error", "--max-time", "10", "--data-binary", "@-", url];
-    const reply = JSON.parse(await run(this.#o.within!(argv), { input: JSON.stringify(body) })) as Record<string, unknown>;
-    if (reply["code"] !== undefined) throw new Error(`${url}: ${JSON.stringify(reply)}`);
-    return reply;
   }
 }
 
