@@ -22,7 +22,7 @@ export class Configuration {
   readonly #changed: () => void;
   readonly #answered: () => void;
   #setup: Setup | null = null;
-  #problem: string | null = "the network configuration has not been read yet";
+  #problem: string | null = null;
   #fatal: StartError | null = null;
   #former: Ownership["networks"] = [];
 

@@ -99,12 +99,15 @@ function reversePaths({ items }: Plan, { observed }: Standing): ReversePathRepor
 }
 
 /** Why the agent is not ready, by condition. */
-export function conditionsOf({ lease, now, problems, lastSync, fullList, plan, standing, store, effects }: State): Conditions {
+export function conditionsOf(state: State): Conditions {
+  const { setup, lease, now, problems, lastSync, fullList, plan, standing, store, effects } = state;
   const { missing } = kernelStanding(plan, standing);
   const expired = lease !== null && lease.expiresAt !== null && lease.expiresAt <= now;
   const { lastError } = store.health();
   const waits = (what: string) => lastError === null ? what : `${what}: ${lastError}`;
-  const none = problems.config ?? problems.external ?? problems.backend ?? problems.lease ?? waits("no lease has been taken yet");
+  const unread = setup === null ? waits("the network configuration has not been read yet") : null;
+  const none = problems.config ?? unread ?? problems.external ?? problems.backend ?? problems.lease ??
+    waits("no lease has been taken yet");
   const outOfSync = !fullList
     ? waits("the list of leases has not been read yet")
     : missing.length > 0

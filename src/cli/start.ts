@@ -10,6 +10,7 @@ import process from "node:process";
 import { installCni, installConf } from "../cni/install.ts";
 import { type Command, parseCommand } from "../config/command.ts";
 import { UsageError } from "../config/errors.ts";
+import { hideSecretArgument } from "./secret_args.ts";
 
 /** The commands that need nothing of the agent. */
 export type Light = Extract<Command, { readonly name: "help" | "install-cni" | "install-conf" | "docker-opts" }>;
@@ -21,6 +22,7 @@ const say = (line: string) => stdout(`${line}\n`);
 /** Runs what the arguments ask for; resolves with the exit code. */
 export async function start(argv0: string, args: readonly string[]): Promise<number> {
   try {
+    hideSecretArgument("etcd-password");
     return await run(parseCommand(argv0, args, process.env));
   } catch (error) {
     return tell(error);
