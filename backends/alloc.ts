@@ -6,19 +6,17 @@
  * @module
  */
 
-import type { Backend, Schema } from "../src/mod.ts";
-
-/** Takes whatever it is given. */
-const anything: Schema<unknown> = { "~standard": { version: 1, vendor: "weft", validate: (value) => ({ value }) } };
+import type { Backend } from "../src/mod.ts";
 
 export default {
   name: "alloc",
   api: 1,
   type: "",
-  options: anything,
-  leaseData: anything,
+  options: () => null,
+  leaseData: () => null,
   mtu: (external) => external,
   links: () => [],
+  adopts: false,
   publish: () => null,
   node: () => [],
   peer: () => ({ path: "none", items: [] }),

@@ -18,6 +18,6 @@ test("alloc plans nothing, publishes neither data nor type, as flannel does, and
 test("alloc minds neither options nor what others publish", () => {
   assert.doesNotThrow(() => optionsOf(alloc, { Type: "alloc", Unknown: 1 }));
   for (const data of [null, undefined, "x", { VtepMAC: "02:00:00:00:00:02" }]) {
-    assert.deepEqual(leaseDataOf(alloc, data), { value: data });
+    assert.deepEqual(leaseDataOf(alloc, data), { value: null });
   }
 });

@@ -16,7 +16,7 @@ import { spawn } from "node:child_process";
 import { mkdirSync, readFileSync, readlinkSync, renameSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import process from "node:process";
-import type { Backend, EffectContext, EffectPeer, PeerChanges, Schema, SchemaResult } from "../src/mod.ts";
+import type { Backend, EffectContext, EffectPeer, PeerChanges } from "../src/mod.ts";
 
 /** How long a command may take, in seconds; the agent itself waits a little longer. */
 const LIMITS = { start: 50, subnet: 10, shutdown: 8 };
@@ -53,31 +53,25 @@ interface Words {
 
 const NOTHING: Words = { env: {}, input: "" };
 
-function schema<T>(validate: (value: unknown) => SchemaResult<T>): Schema<T> {
-  return { "~standard": { version: 1, vendor: "weft", validate } };
-}
-
-const wrong = (message: string, ...path: string[]) => ({ issues: [{ message, path }] });
-
 /** Keys count whatever their case, and unknown ones do no harm, as in all of flannel's files. */
-const options = schema<Options>((value) => {
-  if (typeof value !== "object" || value === null) return wrong("expected an object");
-  const given = new Map(Object.entries(value).map(([key, it]) => [key.toLowerCase(), it as unknown]));
+function options(value: unknown): Options {
+  const given = new Map(Object.entries(Object(value)).map(([key, it]) => [key.toLowerCase(), it]));
   const commands: Partial<Record<Command, string>> = {};
   for (const name of COMMANDS) {
     const command = given.get(name.toLowerCase()) ?? "";
-    if (typeof command !== "string" || command.includes("\0")) return wrong("expected a command for sh", name);
+    if (typeof command !== "string" || command.includes("\0")) throw new Error(`${name}: expected a command for sh`);
     commands[name] = command;
   }
-  return { value: commands as Options };
-});
+  return commands as Options;
+}
 
-const leaseData = schema<Data>((value) => {
-  if (value === null || value === undefined) return { value: null };
-  if (typeof value !== "string") return wrong("expected a string");
+function leaseData(value: unknown): Data {
+  if (value === null || value === undefined) return null;
+  if (typeof value !== "string") throw new Error("expected a string");
   const fault = unfit(value);
-  return fault === null ? { value } : wrong(fault);
-});
+  if (fault !== null) throw new Error(fault);
+  return value;
+}
 
 /** Why a text can not be published, or is not taken from others. */
 function unfit(text: string): string | null {
@@ -283,6 +277,7 @@ export function extension(note: () => string = noteFile, limits: typeof LIMITS =
     leaseData,
     mtu: (external) => external,
     links: () => [],
+    adopts: false,
     publish: ({ state }) => state,
     node: () => [],
     peer: () => ({ path: "extension", items: [] }),

@@ -201,8 +201,9 @@ export class FakeKernel extends FakeTables implements Kernel {
     const used = this.#usedNexthops();
     for (const [key, { item, owner }] of this.entries) {
       if (!kinds.has(item.kind) || this.interrupted?.(key)) continue;
-      if (owner !== "other" && isOurs(item, own, used)) {
-        items.set(key, item.kind === "route" && owner === "flanneld" ? { ...item, adopted: true } : item);
+      const adopted = item.kind === "route" && owner === "flanneld";
+      if (owner !== "other" && isOurs(item, own, used) && (own.adopts || !adopted)) {
+        items.set(key, adopted ? { ...item, adopted: true } : item);
       } else if (item.kind === "nexthop" || (item.kind === "link" && own.links.includes(item.name))) {
         foreign.set(key, `${key} belongs to somebody else`);
       }

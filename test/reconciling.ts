@@ -70,6 +70,7 @@ export class Reconciling {
       networks: NETWORK.ranges.map(({ network, allocation }) => ({ network, length: allocation!.length })),
       nexthops: new Set(this.#planner.nexthopsOf(this.peers).values()),
       reversePath: ["eth0", ...links],
+      adopts: true,
     };
   }
 

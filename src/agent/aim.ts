@@ -42,7 +42,7 @@ export class Aim {
   #goal: Goal | null = null;
   #plan: Plan = { items: new Map(), peers: [], waiting: [], version: 0, touched: null };
   #rejected: readonly Rejected[] = [];
-  #own: Ownership = { links: [], networks: [], nexthops: new Set(), reversePath: [] };
+  #own: Ownership = { links: [], networks: [], nexthops: new Set(), reversePath: [], adopts: false };
 
   constructor(options: AimOptions) {
     this.#o = options;

@@ -138,7 +138,7 @@ export function ownershipOf({ network, backend, segments }: NodeInput, { facts, 
   const networks = [...rangesOf(network), ...former];
   const names = backend.devices === null ? devices : [...devices, backend.devices];
   const links = [...new Set([...backend.links, ...leftDevices(facts, names, networks.map(({ network }) => network))])];
-  return { links, networks, nexthops, reversePath: [...segments, ...links] };
+  return { links, networks, nexthops, reversePath: [...segments, ...links], adopts: backend.adopts };
 }
 
 /** Devices of backends that hold an address of some networks. */

@@ -44,7 +44,7 @@ export async function leftovers(
     return subnet === undefined ? [] : [{ network, subnet, length: lengthOf(subnet) }];
   });
   const links = leftDevices(kernel.facts(), devices, ranges.map(({ network }) => network));
-  const own: Ownership = { links, networks: ranges, nexthops: new Set(), reversePath: [] };
+  const own: Ownership = { links, networks: ranges, nexthops: new Set(), reversePath: [], adopts: true };
   const { items } = kernel.observe(REMOVABLE, own);
   return { items: diff(new Map(), items).map(({ item }) => item), rules: await everythingOfOurs(run, ranges) };
 }

@@ -182,7 +182,7 @@ function observeNeighbours({ connection, own, found, values }: Look, link: LinkR
 
 function observeRoutes({ connection, own, names, values }: Look): (Route | Blackhole)[] {
   return familiesOf(own).flatMap((family) =>
-    [PROTOCOL, PROTOCOL_BOOT].flatMap((protocol) => {
+    (own.adopts ? [PROTOCOL, PROTOCOL_BOOT] : [PROTOCOL]).flatMap((protocol) => {
       const filter = { family: familyNumber(family), table: TABLE_MAIN, protocol };
       return values(connection.dump(request(RTM.GETROUTE, 0, ROUTE, filter), ROUTE)).flatMap((row) => {
         if (row.protocol !== protocol || row.table !== TABLE_MAIN) return []; // a kernel that does not filter

@@ -106,6 +106,11 @@ export interface Backend<Options = unknown, Data = unknown, State = unknown> {
    * and it is removed once nothing needs it.
    */
   readonly devices?: RegExp;
+  /**
+   * `false` where something other than its items makes routes to peers. As a rule routes without a mark of their maker that lead to subnets
+   * of peers count as left by a former flanneld: they are replaced by planned ones, or removed.
+   */
+  readonly adopts?: false;
   /** What is not an item of the kernel. */
   readonly effects?: Effects<Options, Data, State>;
 }

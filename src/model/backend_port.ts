@@ -41,6 +41,8 @@ export interface BackendPort {
   readonly links: readonly string[];
   /** The names of devices that it may make with any options; `null` if it does not say. */
   readonly devices: RegExp | null;
+  /** Routes that look like a former flanneld's are taken over. */
+  readonly adopts: boolean;
   readonly effects: BoundEffects;
   /** Another whenever an answer may be another, although the question is the same. */
   readonly edition: number;

@@ -60,6 +60,8 @@ export interface Ownership {
   readonly nexthops: ReadonlySet<number>;
   /** Devices whose reverse-path filter matters. */
   readonly reversePath: readonly string[];
+  /** Routes without our mark that look like a former flanneld's are ours too. */
+  readonly adopts: boolean;
 }
 
 /** What a look at the kernel showed. */

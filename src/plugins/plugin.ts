@@ -108,6 +108,7 @@ class Plugin implements BackendPort {
   type = "";
   links: readonly string[] = [];
   devices: RegExp | null = null;
+  adopts = true;
   effects: BoundEffects = {};
   edition = 0;
   incarnation = 0;
@@ -151,6 +152,7 @@ class Plugin implements BackendPort {
     this.type = loaded.type;
     this.links = linkNames(loaded.links);
     this.devices = loaded.devices;
+    this.adopts = loaded.adopts;
     this.effects = this.#effectsOf(loaded);
     this.#loaded = true;
   }

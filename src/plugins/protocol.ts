@@ -63,6 +63,7 @@ export interface Loaded {
   readonly type: string;
   readonly links: readonly string[];
   readonly devices: RegExp | null;
+  readonly adopts: boolean;
   readonly effects: readonly (keyof Effects)[];
 }
 

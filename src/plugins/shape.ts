@@ -10,7 +10,7 @@ import { NAME } from "./find.ts";
 
 const PLANNERS = ["mtu", "publish", "node", "peer", "links"] as const;
 const EFFECTS: readonly (keyof Effects)[] = ["start", "ready", "peers", "health", "stop"];
-const KNOWN = new Set(["name", "api", "type", "options", "leaseData", "devices", "effects", ...PLANNERS]);
+const KNOWN = new Set(["name", "api", "type", "options", "leaseData", "devices", "adopts", "effects", ...PLANNERS]);
 
 /**
  * Checks a module's default export.
@@ -26,7 +26,7 @@ export function asBackend(exported: unknown, name: string): Backend {
 
 function flaw(exported: unknown, name: string): string | null {
   if (!isObject(exported)) return "it has no backend as its default export: write export default { name, api, … }";
-  const { api, type, devices, effects } = exported;
+  const { api, type, devices, adopts, effects } = exported;
   if (api !== BACKEND_API) {
     return `it is written for version ${show(api)} of the backend interface, and this agent speaks version ${BACKEND_API}`;
   }
@@ -43,6 +43,7 @@ function flaw(exported: unknown, name: string): string | null {
   if (devices !== undefined && !(devices instanceof RegExp)) {
     return `its devices is ${show(devices)}: expected a regular expression`;
   }
+  if (adopts !== undefined && adopts !== false) return `its adopts is ${show(adopts)}: expected false, or nothing`;
   const odd = Object.keys(exported).find((key) => !KNOWN.has(key));
   if (odd !== undefined) return `it has ${show(odd)}, which is no part of a backend`;
   return effects === undefined ? null : flawOfEffects(effects);

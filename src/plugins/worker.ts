@@ -48,8 +48,8 @@ async function load({ path, name, given }: Parameters<Calls["load"]>[0]): Promis
   const checked = checkOptions(backend.options, given);
   if ("issue" in checked) throw new OptionsError(checked.issue);
   port = inProcess(backend, checked.value);
-  const { type, links, devices, effects } = port;
-  return { type, links, devices, effects: Object.keys(effects) as Loaded["effects"] };
+  const { type, links, devices, adopts, effects } = port;
+  return { type, links, devices, adopts, effects: Object.keys(effects) as Loaded["effects"] };
 }
 
 /** The options are wrong, not the plugin. */

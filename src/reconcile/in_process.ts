@@ -21,6 +21,7 @@ export function inProcess(backend: Backend, options: unknown): BackendPort {
     type,
     links: backend.links(options),
     devices: devices ?? null,
+    adopts: backend.adopts !== false,
     effects: bound(backend, options),
     edition: 0,
     incarnation: 0,

@@ -113,7 +113,7 @@ export class Reconciler {
 
   /** Looks at what is dirty; the caller may plan with what was seen. */
   observe(own: Ownership): void {
-    const key = JSON.stringify([own.links, own.networks, own.reversePath]);
+    const key = JSON.stringify([own.links, own.networks, own.reversePath, own.adopts]);
     if (key !== this.#ownKey) this.#soil(KINDS); // something else is ours now
     this.#ownKey = key;
     for (const key of this.#foreign.keys()) {

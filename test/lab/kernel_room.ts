@@ -37,6 +37,7 @@ export const OWN: Ownership = {
   ],
   nexthops: new Set([0xf0000002]),
   reversePath: ["d0"],
+  adopts: true,
 };
 
 export const VXLAN: VxlanLink = {
