@@ -1,13 +1,12 @@
 /**
- * Backends that are not built in, in the agent as it is shipped: where nothing else is, broken ones, and their effects.
+ * Backends that are not built in and are broken: what is said of them, and that they harm only themselves.
  *
  * @module
  */
 
 import assert from "node:assert/strict";
-import { chmodSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import process from "node:process";
 import { DatabaseSync } from "node:sqlite";
 import { distrust } from "../../src/plugins/trust.ts";
 import { labTest } from "./case.ts";
@@ -15,46 +14,9 @@ import { Cli, complaints } from "./cli.ts";
 import { Cluster, subnetOf } from "./cluster.ts";
 import { run, until } from "./command.ts";
 import { Lab } from "./lab.ts";
-import { agentCommand } from "./paths.ts";
 import { byGateway, pluginFolder } from "./plugins.ts";
 
 const ONE_SEGMENT = { segments: { A: ["a1", "a2"] } };
-const binary = (process.env["WEFT_AGENT"] ?? "binary") === "binary";
-
-/** Makes a root with the agent, its libraries and nothing else, only in the mount namespace of the agent, and starts it there. */
-const BARE = `
-root="$1"; shift; lab="$1"; shift; agent="$1"; shift
-mkdir -p "$root/proc" "$root/dev" "$root$lab" "$root/etc" && : >"$root/agent" || exit 1
-for library in $(ldd "$agent" | grep -o '/[^ ]*'); do
-  mkdir -p "$root\${library%/*}" && cp -n "$library" "$root$library" || exit 1
-done
-mount --bind "$agent" "$root/agent" && mount --bind "$lab" "$root$lab" && mount -t proc proc "$root/proc" || exit 1
-exec chroot "$root" /agent "$@"`;
-
-labTest("the compiled agent runs a plugin on a machine that has nothing but a C library, and pods reach each other", async () => {
-  const root = "/run/bare";
-  pluginFolder(`${root}/etc/weft/backends`, { "by-gateway.ts": byGateway() });
-  const [agent] = agentCommand() as [string];
-  const command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", BARE, "bare", root, "/run/lab/0", agent];
-  await using cluster = await Cluster.create(ONE_SEGMENT, { backend: "by-gateway", command });
-  const [a1, a2] = [cluster.on("a1"), cluster.on("a2")];
-  assert.deepEqual(readdirSync(root).filter((name) => !["lib", "lib64", "usr"].includes(name)).sort(), [
-    "agent",
-    "dev",
-    "etc",
-    "proc",
-    "run",
-  ]);
-  const { received, sent } = await a1.pod.ping(a2.pod.address, { count: 3 });
-  assert.equal(received, sent);
-  const [route] = await a1.node.json(["ip", "-j", "route", "show", subnetOf(a2)]);
-  assert.deepEqual([route.gateway, route.protocol], [a2.node.address, "87"]);
-  const [peer] = await a1.agent.peers();
-  assert.deepEqual([peer!.path, peer!.backendType, peer!.state], ["by-gateway", "by-gateway", "in-sync"]);
-  await a1.node.ip(`route del ${subnetOf(a2)}`);
-  await until("the route is back", async () => (await a1.node.json(["ip", "-j", "route", "show", subnetOf(a2)])).length === 1);
-  await cluster.restart("a1", "SIGKILL");
-}, binary ? null : "is about the compiled agent");
 
 /** A broken plugin that the agent refuses to start with, and what it says. */
 const REFUSED: Readonly<Record<string, readonly [text: string, says: RegExp]>> = {
