@@ -59,6 +59,16 @@ export const NEEDS = [
   },
   { command: "sqlite3", for: "test", apt: "sqlite3", dnf: "sqlite", pacman: "sqlite", zypper: "sqlite3" },
   {
+    command: "wg",
+    for: "test",
+    apt: "wireguard-tools",
+    dnf: "wireguard-tools",
+    pacman: "wireguard-tools",
+    zypper: "wireguard-tools",
+    optional: true,
+  },
+  { command: "tcpdump", for: "test", apt: "tcpdump", dnf: "tcpdump", pacman: "tcpdump", zypper: "tcpdump", optional: true },
+  {
     cni: "bridge",
     for: "test",
     apt: "containernetworking-plugins",

@@ -70,4 +70,6 @@ test("throughNexthop() moves the hop into an object, and leaves a route that nam
   const route: Route = { kind: "route", dst: parseCidr("10.244.2.0/24"), to: hop, src: parseIp("10.244.1.0") };
   assert.deepEqual(throughNexthop(route, 7), [{ kind: "nexthop", id: 7, hop }, { ...route, to: 7 }]);
   assert.deepEqual(throughNexthop({ ...route, to: 9 }, 7), [{ ...route, to: 9 }]);
+  const alone = { ...route, to: { ...hop, via: null } };
+  assert.deepEqual(throughNexthop(alone, 7), [alone], "without a gateway there is nothing to gain");
 });

@@ -124,14 +124,15 @@ export function subnetOf({ node }: Member): string {
 /** What is in a node's kernel, in the words of ip(8) and bridge(8): all that an agent may have put there. */
 export async function kernelOf({ node }: Pick<Member, "node">): Promise<string> {
   const commands = [
-    "ip -d -o link show type vxlan",
+    "for type in vxlan ipip wireguard; do ip -d -o link show type $type 2>/dev/null; done",
+    "for what in public-key listen-port allowed-ips endpoints preshared-keys; do wg show all $what 2>/dev/null; done",
     "ip -o addr show",
     "ip -d route show table main",
     "ip -d -6 route show table main",
     "ip -d nexthop show",
     "ip neigh show nud permanent",
     "bridge fdb show",
-    "cat /proc/sys/net/ipv4/conf/flannel.1/rp_filter /proc/sys/net/ipv4/conf/eth0/rp_filter 2>/dev/null",
+    "cat /proc/sys/net/ipv4/conf/flannel*/rp_filter /proc/sys/net/ipv4/conf/eth0/rp_filter 2>/dev/null",
   ];
   const text = await node.exec(["sh", "-c", `${commands.join("; ")}; true`]);
   const lines = text.split("\n").filter((line) => !/veth|pod1|cni0/.test(line));

@@ -80,7 +80,11 @@ export class Node extends Host {
       ...(options.backend === undefined ? [] : [`--backend=${options.backend}`]),
       ...(options.args ?? []),
     ];
-    return new Agent(this, this.spawn(argv, { log: "agent", env }), socket);
+    return new Agent(
+      this,
+      this.spawn(argv, { log: "agent", env: { WIREGUARD_KEY_FILE: join(this.dir, "wgkey"), ...env } }),
+      socket,
+    );
   }
 
   /** What the agent wrote to subnet.env. @throws {Error} If there is no file. */

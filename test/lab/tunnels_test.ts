@@ -1,0 +1,206 @@
+/**
+ * The backends ipip and wireguard, loaded as files by the agent: three nodes whose pods reach each other, what the wire shows, what is
+ * repaired, and what is left. Skipped where the kernel has no such devices.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import { copyFileSync, mkdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { publicKeyOf } from "../../backends/wireguard.ts";
+import { Capture } from "./capture.ts";
+import { labTest, lacks } from "./case.ts";
+import { Cli } from "./cli.ts";
+import { Cluster, kernelOf, type Member, restored, subnetOf } from "./cluster.ts";
+import { run, until } from "./command.ts";
+
+const words = (line: string) => line.split(" ");
+const noTcpdump = ["tcpdump", "--version"];
+const noIpip = await lacks(words("ip link add x type ipip local 127.0.0.1"), noTcpdump);
+const noWireguard = await lacks(words("ip link add type wireguard"), ["wg", "--version"], noTcpdump);
+
+/** Peers of wireguard are looked at every 10 s, in milliseconds. */
+const SOON = 20_000;
+/** What pings carry. */
+const WORD = "as plain as can";
+
+/** Copies the plugins to where nobody but root may write, as the checkout need not be. */
+function withPlugin(backend: string) {
+  const folder = "/run/backends";
+  mkdirSync(folder, { recursive: true });
+  copyFileSync(resolve(import.meta.dirname!, `../../backends/${backend}.ts`), join(folder, `${backend}.ts`));
+  return { backend, args: [`--plugin-dir=${folder}`] };
+}
+
+/** Pings between the pods of all nodes, in these families; what was lost. */
+async function lostPings({ members }: Cluster, families: readonly (4 | 6)[], count = 5): Promise<string[]> {
+  const pairs = members.flatMap((from) => members.filter((to) => to !== from).map((to) => [from, to] as const));
+  const results = await Promise.all(pairs.flatMap(([from, to]) =>
+    families.map(async (family) => {
+      const { lost, sent } = await from.pod.ping(to.pod.addressOf(family), { count, interval: 0.2 });
+      return lost === 0 ? [] : [`${from.node.name} to ${to.node.name}, IPv${family}: ${lost} of ${sent}`];
+    })
+  ));
+  return results.flat();
+}
+
+/** What the wire between the segments shows while a pod is pinged with the word. */
+async function wireWhilePinging({ lab }: Cluster, from: Member, to: Member, family: 4 | 6): Promise<Buffer> {
+  const capture = await Capture.start(lab.router, "brA");
+  const pattern = Buffer.from(WORD).toString("hex");
+  await from.pod.exec(["ping", "-n", "-c", "3", "-i", "0.2", "-s", "200", "-p", pattern, to.pod.addressOf(family)]);
+  return await capture.stop();
+}
+
+/** Stops an agent and removes with `agent cleanup` what it left; what is still there then. */
+async function leftAfterCleanup({ lab }: Cluster, { node, agent }: Member): Promise<string> {
+  await agent.stop();
+  await new Cli(lab, node).said("cleanup", `--subnet-file=${node.subnetFile}`);
+  const text = await node.exec(["sh", "-c", "ip -o link; ip route; ip -6 route; ip nexthop"]);
+  return text.split("\n").filter((line) => /flannel|proto 87|nhid/.test(line)).join("\n");
+}
+
+labTest("ipip: pods of all nodes reach each other, what is harmed comes back, and nothing is left", async () => {
+  const options = withPlugin("ipip");
+  await using cluster = await Cluster.create({ netConf: { Network: "10.244.0.0/16", Backend: { Type: "ipip" } } }, options);
+  const [a1, a2, b1] = cluster.members as [Member, Member, Member];
+  assert.deepEqual(await lostPings(cluster, [4]), []);
+  assert.deepEqual((await a1.agent.peers()).map(({ path }) => path), ["ipip", "ipip"]);
+  assert.equal(a1.node.subnetEnv()["FLANNEL_MTU"], "1480");
+  assert.ok((await wireWhilePinging(cluster, a1, b1, 4)).includes(WORD), "ipip hides nothing");
+
+  const before = await kernelOf(a1);
+  await cluster.restart("a1", "SIGKILL");
+  assert.equal(await kernelOf(a1), before);
+  for (const harm of ["ip link del flannel.ipip", `ip route del ${subnetOf(b1)}`, "ip link set flannel.ipip down mtu 1300"]) {
+    await a1.node.exec(words(harm));
+    await restored(a1, before, SOON);
+  }
+  assert.deepEqual(await lostPings(cluster, [4]), []);
+  assert.equal(await leftAfterCleanup(cluster, a2), "");
+}, noIpip);
+
+labTest("ipip with DirectRouting: directly on one segment, through the tunnel beyond the router", async () => {
+  const netConf = { Network: "10.244.0.0/16", Backend: { Type: "ipip", DirectRouting: true } };
+  await using cluster = await Cluster.create({ netConf, rpFilter: 1 }, withPlugin("ipip"));
+  await cluster.way("a1", "a2", "direct");
+  await cluster.way("a1", "b1", "ipip");
+  assert.deepEqual(await lostPings(cluster, [4]), []);
+}, noIpip);
+
+/** The keys by which a node's device knows others, by what each is allowed. */
+async function knownKeys({ node }: Member, link = "flannel-wg"): Promise<Map<string, string>> {
+  const lines = (await node.exec(["wg", "show", link, "allowed-ips"])).trim().split("\n");
+  return new Map(lines.map((line) => line.split("\t") as [string, string]).map(([key, allowed]) => [allowed, key]));
+}
+
+labTest("wireguard: pods reach each other, the wire shows nothing, keys are kept and changed, and nothing is left", async () => {
+  const options = withPlugin("wireguard");
+  const psk = (await run(["wg", "genpsk"])).trim();
+  const netConf = {
+    ...{ Network: "10.244.0.0/16", EnableIPv6: true, IPv6Network: "fd00:10:244::/56" },
+    Backend: { Type: "wireguard", PSK: psk, PersistentKeepaliveInterval: 25 },
+  };
+  await using cluster = await Cluster.create({ netConf, ipv6: true }, options);
+  const [a1, a2, b1] = cluster.members as [Member, Member, Member];
+  assert.deepEqual(await lostPings(cluster, [4, 6]), []);
+  assert.equal(a1.node.subnetEnv()["FLANNEL_MTU"], "1420");
+  for (const family of [4, 6] as const) {
+    const wire = await wireWhilePinging(cluster, a1, b1, family);
+    assert.ok(wire.length > 1000, "the capture is empty");
+    assert.equal(wire.includes(WORD), false, `IPv${family} goes over the wire in plain text`);
+  }
+
+  // Keys: of each node its own, closed to others, in nothing that anybody can see.
+  const ownKey = ({ node }: Member) => readFileSync(join(node.dir, "wgkey"), "utf8");
+  assert.equal(statSync(join(a1.node.dir, "wgkey")).mode & 0o777, 0o400);
+  assert.equal((await knownKeys(a1)).get(subnetOf(b1)), publicKeyOf(ownKey(b1)));
+  const told = [JSON.stringify([await a1.agent.status(), await a1.agent.peers()]), a1.agent.log()].join();
+  for (const secret of [ownKey(a1), psk]) assert.equal(told.includes(secret), false, "a secret is told");
+  const shared = await a1.node.exec(["wg", "show", "all", "preshared-keys"]);
+  assert.deepEqual(shared.trim().split("\n").filter((line) => !line.endsWith(psk)), []);
+
+  // An agent that starts anew loses nothing and changes nothing.
+  const before = await kernelOf(a1);
+  const pinger = await a1.pod.pinger(b1.pod.address);
+  await cluster.restart("a1", "SIGKILL");
+  assert.equal(await kernelOf(a1), before);
+  assert.equal((await pinger.stop()).lost, 0);
+
+  // Whatever is harmed comes back.
+  const other = publicKeyOf(ownKey(b1));
+  const harms = [
+    `wg set flannel-wg peer ${other} remove`,
+    `wg set flannel-wg-v6 peer ${other} allowed-ips fd99::/64`,
+    "wg set flannel-wg listen-port 7 private-key /dev/null",
+    `ip route del ${subnetOf(b1)}`,
+    "ip link del flannel-wg",
+  ];
+  for (const harm of harms) {
+    await a1.node.exec(words(harm));
+    await restored(a1, before, SOON);
+  }
+
+  // A node gets another key.
+  rmSync(join(b1.node.dir, "wgkey"));
+  await cluster.restart("b1");
+  const rotated = publicKeyOf(ownKey(b1));
+  assert.notEqual(rotated, other);
+  await until("a1 knows the new key and forgets the old", async () => {
+    const keys = await knownKeys(a1);
+    return keys.get(subnetOf(b1)) === rotated && ![...keys.values()].includes(other);
+  });
+  assert.deepEqual(await lostPings(cluster, [4, 6]), []);
+
+  assert.equal(await leftAfterCleanup(cluster, a2), "");
+}, noWireguard);
+
+/** A row as a flanneld leaves it, whose kernel is set up as flanneld's is: the whole network leads to its device. */
+async function becomeFlanneld({ lab, members }: Cluster, { node, agent, pod }: Member, port: number): Promise<void> {
+  await agent.stop();
+  const [key, subnet] = [join(node.dir, "flanneld-key"), subnetOf({ node, agent, pod })];
+  await node.exec(["sh", "-c", `umask 077; ip link del flannel-wg; wg genkey >${key}`]);
+  await node.ip("link add flannel-wg mtu 1420 type wireguard", `addr add ${subnet.split("/")[0]}/32 dev flannel-wg`);
+  await node.exec(["wg", "set", "flannel-wg", "listen-port", String(port), "private-key", key]);
+  await node.ip("link set flannel-wg up", "route replace 10.244.0.0/16 dev flannel-wg scope link");
+  for (const other of members.filter((member) => member.node !== node)) {
+    const publicKey = publicKeyOf(readFileSync(join(other.node.dir, "wgkey"), "utf8"));
+    const place = ["endpoint", `${other.node.address}:51820`, "allowed-ips", subnetOf(other)];
+    await node.exec(["wg", "set", "flannel-wg", "peer", publicKey, ...place]);
+  }
+  const data = `{"PublicKey":"${publicKeyOf(readFileSync(key, "utf8").trim())}","Port":${port}}`;
+  const value = `{"PublicIP":"${node.address}","PublicIPv6":null,"BackendType":"wireguard","BackendData":${data}}`;
+  const row = subnet.replace("/", "-");
+  await lab.router.exec(["sqlite3", lab.leaseDb, `UPDATE lease SET value = '${value}', expires_at = NULL WHERE key = '${row}'`]);
+}
+
+labTest("wireguard beside a flanneld node: its published data is understood, its port too", async () => {
+  const netConf = { Network: "10.244.0.0/16", Backend: { Type: "wireguard" } };
+  await using cluster = await Cluster.create({ netConf }, withPlugin("wireguard"));
+  const [a1, , b1] = cluster.members as [Member, Member, Member];
+  await becomeFlanneld(cluster, b1, 51999);
+  await until(
+    "a1 knows the flanneld's port",
+    async () => (await a1.node.exec(["wg", "show", "flannel-wg", "endpoints"])).includes(`${b1.node.address}:51999`),
+  );
+  assert.deepEqual(await lostPings(cluster, [4]), []);
+}, noWireguard);
+
+labTest("wireguard with one device for both families, reached by IPv6", async () => {
+  const netConf = {
+    ...{ Network: "10.244.0.0/16", EnableIPv6: true, IPv6Network: "fd00:10:244::/56" },
+    Backend: { Type: "wireguard", Mode: "ipv6", ListenPort: 5000 },
+  };
+  await using cluster = await Cluster.create({ netConf, ipv6: true }, withPlugin("wireguard"));
+  const [a1, , b1] = cluster.members as [Member, Member, Member];
+  assert.deepEqual(await lostPings(cluster, [4, 6]), []);
+  assert.match(
+    await a1.node.exec(["wg", "show", "all", "endpoints"]),
+    new RegExp(`flannel-wg\\t.*\\t\\[${b1.node.address6}\\]:5000`),
+  );
+  assert.match(
+    await a1.node.exec(["wg", "show", "all", "allowed-ips"]),
+    /10\.244\.\d+\.0\/24 fd00:10:244:\w+::\/64|fd00:\S+ 10\.244\.\d/,
+  );
+}, noWireguard);
