@@ -22,7 +22,9 @@ export class Capture {
   /** Listens on a device of a host. @returns The capture, once it listens. */
   static async start(host: Host, link: string): Promise<Capture> {
     const file = join(host.dir, `${link}.pcap`);
-    const daemon = host.spawn(["tcpdump", "-n", "-i", link, "-s", "0", "--immediate-mode", "-U", "-Z", "root", "-w", file], { log: "tcpdump" });
+    const daemon = host.spawn(["tcpdump", "-n", "-i", link, "-s", "0", "--immediate-mode", "-U", "-Z", "root", "-w", file], {
+      log: "tcpdump",
+    });
     await until(`tcpdump listens on ${link}`, () => /listening on/.test(daemon.text()), { state: () => daemon.text() });
     return new Capture(daemon, file);
   }
