@@ -253,7 +253,9 @@ export class Agent {
     if (!await this.#reconcile(setup, lease)) return;
     this.#traffic.keep(this.#aim.sides, setup.network.nftables, this.#formerRanges);
     await this.#writeSubnetEnv(setup);
-    if (this.#envFile.problem === null) this.#effects.follow(this.#aim.sides, this.#aim.plan.peers);
+    if (this.#envFile.problem === null) {
+      this.#effects.follow(this.#aim.sides, this.#aim.plan.peers, this.#records.full);
+    }
     this.#alarm.set("audit", AUDIT, () => this.#onKernel(new Set(ALL)));
     this.#mind(setup);
   }

@@ -58,6 +58,12 @@ class Progress {
   readonly wanted = new Map<string, Target>();
   readonly done = new Map<string, Target>();
   readonly peerFailures = new Map<string, Failure>();
+  /** Keys of peers for which nothing is planned now, for a reason of their own. */
+  waiting: readonly string[] = [];
+  /** A full list of leases has been read. */
+  full = false;
+  /** The effects have been told of them, be there any or none. */
+  told = false;
 
   constructor(backend: BackendPort) {
     this.backend = backend;
@@ -73,6 +79,8 @@ export class EffectCalls {
   /** Those that the agent has left, to be stopped. */
   readonly #left: Progress[] = [];
   #wake: () => void = () => {};
+  /** Somebody has said something new since the last look. */
+  #news = false;
 
   constructor(options: EffectsOptions) {
     this.#o = options;
@@ -116,29 +124,40 @@ export class EffectCalls {
       this.#now = new Progress(backend);
     }
     this.#now!.bare = sides;
-    this.#wake();
+    this.#tell();
   }
 
-  /** Says what the node is now that its own items are in place, and which peers are planned. */
-  follow(sides: readonly NodeSide[], planned: readonly PlannedPeer[]): void {
+  /**
+   * Says what the node is now that its own items are in place, and which peers are planned.
+   *
+   * @param full A full list of leases has been read.
+   */
+  follow(sides: readonly NodeSide[], planned: readonly PlannedPeer[], full: boolean): void {
     const now = this.#now;
     if (now === null) return;
     now.sides = sides;
     if (now.backend.effects.peers !== undefined && planned !== now.planned) want(now, planned);
     now.planned = planned;
-    this.#wake();
+    now.full = full;
+    this.#tell();
   }
 
   /** Calls what is needed until the signal ends it; then `stop`. */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       const at = this.#o.clock.now();
+      this.#news = false;
       if (await this.#step(signal, at)) this.#o.changed();
       else await this.#rest(at, signal);
     }
     if (this.#now !== null) this.#left.push(this.#now);
     this.#now = null;
     while (this.#left.length > 0) await this.#stop(this.#left.shift()!);
+  }
+
+  #tell(): void {
+    this.#news = true;
+    this.#wake();
   }
 
   /** Makes the next call, if there is one to make now. */
@@ -168,6 +187,7 @@ export class EffectCalls {
         now.readyFor = sidesKey;
         now.healthAt = at + HEALTH_EVERY;
         now.done.clear(); // the node is another
+        now.told = false;
       });
     }
     if (await this.#peers(now, signal, at)) return true;
@@ -186,17 +206,21 @@ export class EffectCalls {
       now.done.get(key)?.essence !== essence && (now.peerFailures.get(key)?.retryAt ?? 0) <= at
     );
     const put = due.slice(0, PEERS_AT_ONCE - drop.length);
-    if (put.length + drop.length === 0) return false;
-    const all = new Map([...now.wanted].map(([key, { peer }]) => [key, peer]));
+    if (put.length + drop.length === 0 && (now.told || !now.full)) return false;
+    const { full } = now;
+    const all = new Map<string, EffectPeer>(now.waiting.map((key) => [key, { key, sides: [] }]));
+    for (const [key, { peer }] of now.wanted) all.set(key, peer);
     return await this.#call(now, "peers", signal, at, async (context) => {
       const changes = { put: put.map(({ peer }) => peer), drop: drop.map(({ peer }) => peer), all };
       const failures = await peers(context, changes, this.#nodeOf(now.sides)) ?? new Map<string, string>();
+      const after = this.#o.clock.now();
+      now.told ||= full;
       drop.forEach(({ peer }) => now.done.delete(peer.key));
       for (const target of put) {
         const { key } = target.peer;
         const reason = failures.get(key);
         if (reason !== undefined) {
-          now.peerFailures.set(key, failureAfter(now.peerFailures.get(key), reason, at));
+          now.peerFailures.set(key, failureAfter(now.peerFailures.get(key), reason, after));
         } else {
           now.peerFailures.delete(key);
           now.done.set(key, target);
@@ -272,6 +296,7 @@ export class EffectCalls {
 
   /** Waits until somebody says something new, or a pause is over. */
   async #rest(at: number, signal: AbortSignal): Promise<void> {
+    if (this.#news) return;
     const now = this.#now;
     const times = [...now?.failures.values() ?? [], ...now?.peerFailures.values() ?? []].map(({ retryAt }) => retryAt);
     if (now?.backend.effects.health !== undefined && now.readyFor !== "") times.push(now.healthAt);
@@ -284,9 +309,11 @@ export class EffectCalls {
 }
 
 /** Takes over which peers there are; one that waits for a reason of its own stays as it was. */
-function want({ wanted, peerFailures, sides: own }: Progress, planned: readonly PlannedPeer[]): void {
+function want(now: Progress, planned: readonly PlannedPeer[]): void {
+  const { wanted, peerFailures, sides: own } = now;
   const families = own.map(({ family }) => family);
   const before = new Map(wanted);
+  const waiting: string[] = [];
   wanted.clear();
   for (const { lease, sides } of planned) {
     const shared = lease.endpoints.filter(({ subnet }) => families.includes(familyOf(subnet)));
@@ -294,10 +321,13 @@ function want({ wanted, peerFailures, sides: own }: Progress, planned: readonly 
     const asked = lease.endpoints.filter((_, i) => sides[i]?.state === "planned").map((endpoint) => ({ ...endpoint, publicIps }));
     if (asked.length > 0) {
       wanted.set(lease.key, { peer: { key: lease.key, sides: asked }, essence: JSON.stringify(asked) });
-    } else if (before.has(lease.key) && sides.some(({ state }) => state === "pending")) {
-      wanted.set(lease.key, before.get(lease.key)!);
+    } else if (sides.some(({ state }) => state === "pending")) {
+      const known = before.get(lease.key);
+      if (known === undefined) waiting.push(lease.key);
+      else wanted.set(lease.key, known);
     }
   }
+  now.waiting = waiting;
   for (const key of peerFailures.keys()) if (wanted.get(key)?.essence !== before.get(key)?.essence) peerFailures.delete(key);
 }
 

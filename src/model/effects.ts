@@ -47,9 +47,12 @@ export interface EffectPeer<Data = unknown> {
 export interface PeerChanges<Data = unknown> {
   /** New ones, changed ones, and those that failed last time; after a start, or when this node has changed, all of them in turn. */
   readonly put: readonly EffectPeer<Data>[];
-  /** Those that are gone. None is known after a start: what is there for peers that are not in `all` is stale. */
+  /**
+   * Those that are gone. None is known after a start: what is there for peers that are not in `all` is stale. So after a start the call
+   * comes also if there is nothing in it.
+   */
   readonly drop: readonly EffectPeer<Data>[];
-  /** All that there are now, by key. */
+  /** All that there are now, by key; without sides where one can not be reached now for a reason of its own. */
   readonly all: ReadonlyMap<string, EffectPeer<Data>>;
 }
 
