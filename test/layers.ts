@@ -79,7 +79,7 @@ function judge(file: string, { specifier, typeOnly }: Import): string | null {
   if (row === undefined) return `${layer} has no row in the table of test/layers.ts`;
   if (path === null) return judgePackage(layer, isTest ? { ...row, node: true } : row, specifier);
   const other = layerOf(path);
-  const known = other === layer || row.layers?.includes(other) || (isTest && other === "test");
+  const known = other === layer || row.layers?.includes(other) || (isTest && (other === "test" || other.startsWith(`${layer}/`)));
   if (known || (typeOnly && row.types?.includes(other))) return null;
   return row.types?.includes(other) ? `${layer} may import only types of ${other}` : `${layer} may not import ${other}`;
 }
@@ -95,12 +95,13 @@ function judgePackage(layer: string, row: Row, specifier: string): string | null
 
 /**
  * The layer of a path from the repository's root: `src/x.ts`, `src/x_test.ts` and `src/x/y.ts` are all of `src/x`. Elsewhere it is the
- * folder, unless the file has a row of its own.
+ * folder, unless the file has a row of its own, which is not that of its test.
  */
 function layerOf(path: string): string {
   const [top = "", second = ""] = path.split("/");
-  const single = `${top}/${second.replace(/(_test)?\.ts$/, "")}`;
-  return top === "src" || single in TABLE ? single : top;
+  if (top === "src") return `src/${second.replace(/(_test)?\.ts$/, "")}`;
+  const single = `${top}/${second.replace(/\.ts$/, "")}`;
+  return single in TABLE ? single : top;
 }
 
 function mayNameRuntime(file: string): boolean {

@@ -22,6 +22,7 @@ const GOOD: readonly (readonly [path: string, source: string])[] = [
   ["src/mod.ts", `export * from "./model/lease.ts";`],
   ["backends/vxlan.ts", `import { defineBackend } from "../src/mod.ts"; import * as v from "valibot";`],
   ["backends/alloc.ts", `import type { Backend } from "../src/mod.ts";`],
+  ["backends/alloc_test.ts", `import { parseIp } from "../src/mod.ts"; import alloc from "./alloc.ts"; import "node:fs";`],
   ["backends/extension.ts", `import { spawn } from "node:child_process"; import process from "node:process"; process.kill(1);`],
   ["src/config/settings.ts", `import { readFile } from "node:fs/promises"; import * as v from "valibot";`],
   ["src/netlink/errno.ts", `import { constants } from "node:os";`],
