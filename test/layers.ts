@@ -20,6 +20,8 @@ interface Row {
   readonly node?: true | readonly string[];
   /** The names Deno, Bun and process, and their modules. */
   readonly runtime?: true;
+  /** It is loaded where nothing else of ours is; its tests are not. */
+  readonly alone?: true;
   /** Import of a path that is only known at run time. */
   readonly computed?: true;
 }
@@ -50,10 +52,10 @@ const TABLE: Readonly<Record<string, Row | typeof FREE>> = {
   "src/cli": FREE,
   backends: { layers: ["src/mod"], packages: ["valibot"], node: true }, // for their effects; planners are pure
   // Those that are not built in stand alone: nothing of ours is there when they are loaded.
-  "backends/alloc": { types: ["src/mod"] },
-  "backends/extension": { types: ["src/mod"], node: true, runtime: true },
-  "backends/ipip": { types: ["src/mod"] },
-  "backends/wireguard": { types: ["src/mod"], node: true, runtime: true },
+  "backends/alloc": { alone: true, types: ["src/mod"] },
+  "backends/extension": { alone: true, types: ["src/mod"], node: true, runtime: true },
+  "backends/ipip": { alone: true, types: ["src/mod"] },
+  "backends/wireguard": { alone: true, types: ["src/mod"], node: true, runtime: true },
   ffi: { node: true, runtime: true },
   scripts: FREE,
   test: FREE,
@@ -79,7 +81,7 @@ function judge(file: string, { specifier, typeOnly }: Import): string | null {
   if (row === undefined) return `${layer} has no row in the table of test/layers.ts`;
   if (path === null) return judgePackage(layer, isTest ? { ...row, node: true } : row, specifier);
   const other = layerOf(path);
-  const known = other === layer || row.layers?.includes(other) || (isTest && (other === "test" || other.startsWith(`${layer}/`)));
+  const known = other === layer || row.layers?.includes(other) || (isTest && (other === "test" || row.alone));
   if (known || (typeOnly && row.types?.includes(other))) return null;
   return row.types?.includes(other) ? `${layer} may import only types of ${other}` : `${layer} may not import ${other}`;
 }
@@ -95,13 +97,12 @@ function judgePackage(layer: string, row: Row, specifier: string): string | null
 
 /**
  * The layer of a path from the repository's root: `src/x.ts`, `src/x_test.ts` and `src/x/y.ts` are all of `src/x`. Elsewhere it is the
- * folder, unless the file has a row of its own, which is not that of its test.
+ * folder, unless the file has a row of its own.
  */
 function layerOf(path: string): string {
   const [top = "", second = ""] = path.split("/");
-  if (top === "src") return `src/${second.replace(/(_test)?\.ts$/, "")}`;
-  const single = `${top}/${second.replace(/\.ts$/, "")}`;
-  return single in TABLE ? single : top;
+  const single = `${top}/${second.replace(/(_test)?\.ts$/, "")}`;
+  return top === "src" || single in TABLE ? single : top;
 }
 
 function mayNameRuntime(file: string): boolean {
