@@ -81,7 +81,8 @@ function judge(file: string, { specifier, typeOnly }: Import): string | null {
   if (row === undefined) return `${layer} has no row in the table of test/layers.ts`;
   if (path === null) return judgePackage(layer, isTest ? { ...row, node: true } : row, specifier);
   const other = layerOf(path);
-  const known = other === layer || row.layers?.includes(other) || (isTest && (other === "test" || row.alone));
+  const known = other === layer || row.layers?.includes(other) ||
+    (isTest && (other === "test" || (row.alone && other === "src/mod")));
   if (known || (typeOnly && row.types?.includes(other))) return null;
   return row.types?.includes(other) ? `${layer} may import only types of ${other}` : `${layer} may not import ${other}`;
 }
