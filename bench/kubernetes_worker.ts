@@ -10,6 +10,7 @@
 import { readFileSync } from "node:fs";
 import process from "node:process";
 import { createInterface } from "node:readline";
+import { watchFolder } from "../test/watch_folder.ts";
 import { annotationNames } from "../src/stores/kubernetes/annotations.ts";
 import { credentialsOf } from "../src/stores/kubernetes/credentials.ts";
 import { HttpClient } from "../src/stores/kubernetes/http.ts";
@@ -41,6 +42,7 @@ async function weft(): Promise<() => number> {
     credentials,
     annotationPrefix: PREFIX,
     netConfigPath: "/nonexistent",
+    watchFolder,
     node: "none",
     userAgent: "weft/bench",
     now: Date.now,

@@ -10,6 +10,7 @@
 /// <reference path="./bun.d.ts" />
 import { CString, dlopen, type FFIType, type Pointer, toArrayBuffer } from "bun:ffi";
 import { sendDatagram } from "./datagram.ts";
+import { folderWatcher } from "./folder_watch.ts";
 import { type Driver } from "./mod.ts";
 import { missingLibc, missingLibrary, type Native, openSocket } from "./socket.ts";
 import {
@@ -51,6 +52,7 @@ export async function openDriver(): Promise<Driver> {
     library,
     open: (protocol, options) => openSocket(native, protocol, options),
     sendDatagram: (path, text) => sendDatagram(native, path, text),
+    watchFolder: folderWatcher(native),
   };
 }
 

@@ -7,6 +7,7 @@
  */
 
 import { sendDatagram } from "./datagram.ts";
+import { folderWatcher } from "./folder_watch.ts";
 import { type Driver } from "./mod.ts";
 import { missingLibc, missingLibrary, type Native, openSocket, pollFor } from "./socket.ts";
 import {
@@ -48,6 +49,7 @@ export function openDriver(): Promise<Driver> {
     library: LIBNL,
     open: (protocol, options) => openSocket(native, protocol, options),
     sendDatagram: (path, text) => sendDatagram(native, path, text),
+    watchFolder: folderWatcher(native),
   });
 }
 

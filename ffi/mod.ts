@@ -66,7 +66,17 @@ export interface Driver {
    * @returns Whether it was taken.
    */
   sendDatagram(path: string, text: string): boolean;
+  readonly watchFolder: WatchFolder;
 }
+
+/**
+ * Watches a folder until the result is disposed of. Opens nothing in it, so that locks of this process on files there hold.
+ *
+ * @param changed Told the name in the folder that was made, changed, renamed or removed; `null` if the folder itself has gone from its
+ * place, or nobody knows what has changed.
+ * @throws {Error} If the system gives no watch.
+ */
+export type WatchFolder = (folder: string, changed: (name: string | null) => void) => Disposable;
 
 /** A call to libnl failed. */
 export class NetlinkSocketError extends Error {

@@ -77,6 +77,14 @@ export const LIBC_SYMBOLS = {
   eventfd: fn("i32", "i32", "i32"),
   /** `ssize_t write(int fd, const void *bytes, size_t count)` */
   write: fn("i32", "i32", "buffer", "usize"),
+  /** `ssize_t read(int fd, void *bytes, size_t count)` */
+  read: fn("i32", "i32", "buffer", "usize"),
+  /** `int inotify_init1(int flags)` */
+  inotify_init1: fn("i32", "i32"),
+  /** `int inotify_add_watch(int fd, const char *path, uint32_t mask)` */
+  inotify_add_watch: fn("i32", "i32", "buffer", "i32"),
+  /** `int inotify_rm_watch(int fd, int watch)` */
+  inotify_rm_watch: fn("i32", "i32", "i32"),
   /** `int close(int fd)` */
   close: fn("i32", "i32"),
   /** `int socket(int domain, int type, int protocol)` */

@@ -32,7 +32,7 @@ const TABLE: Readonly<Record<string, Row | typeof FREE>> = {
   "src/model": {},
   "src/mod": { layers: ["src/model"] },
   "src/config": { layers: ["src/model"], packages: ["valibot"], node: true },
-  "src/stores": { layers: ["src/model", "src/config"], packages: ["valibot", "js-yaml"], node: true },
+  "src/stores": { layers: ["src/model", "src/config"], types: ["ffi"], packages: ["valibot", "js-yaml"], node: true },
   "src/netlink": { layers: ["src/model"], types: ["ffi"], node: ["node:os"] }, // the numbers of errors
   "src/kernel": { layers: ["src/netlink", "src/model"] },
   "src/reconcile": { layers: ["src/model"] },

@@ -24,7 +24,7 @@ import type { OpenedStore, StoreInput } from "./store.ts";
 export function openKubernetesStore(
   { nodeName, netConfig }: Settings,
   settings: StoreSettings,
-  { clock, chance, log, version }: StoreInput,
+  { clock, chance, log, watchFolder, version }: StoreInput,
 ): OpenedStore {
   const { apiUrl, kubeconfigFile, annotationPrefix, pod } = settings;
   const node = nodeName ?? (pod === null ? null : { namespace: pod.namespace, pod: pod.name });
@@ -40,6 +40,7 @@ export function openKubernetesStore(
     credentials,
     annotationPrefix,
     netConfigPath: netConfig.path,
+    watchFolder,
     node,
     userAgent: `weft/${version}`,
     now,

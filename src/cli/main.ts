@@ -79,7 +79,7 @@ async function open(settings: Settings, log: Log, readOnly = false) {
   await using stack = new AsyncDisposableStack();
   const driver = await openDriver();
   const kernel = stack.use(openKernel(driver, { keys, nexthopObjects: process.env["WEFT_NEXTHOP_OBJECTS"] !== "off" }));
-  const opened = await openStore(settings, { clock, chance, log, readOnly, version: VERSION });
+  const opened = await openStore(settings, { clock, chance, log, readOnly, watchFolder: driver.watchFolder, version: VERSION });
   const store = stack.use(opened.store);
   const options: AgentOptions = {
     version: VERSION,

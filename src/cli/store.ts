@@ -5,6 +5,7 @@
  */
 
 import { hostname } from "node:os";
+import type { WatchFolder } from "../../ffi/mod.ts";
 import type { Chance, Clock, Log } from "../agent/ports.ts";
 import type { Settings } from "../config/settings.ts";
 import type { LeaseStore } from "../model/lease.ts";
@@ -31,6 +32,7 @@ export interface StoreInput {
   readonly log: Log;
   /** Nothing is written, and what is not there is not made. */
   readonly readOnly: boolean;
+  readonly watchFolder: WatchFolder;
   /** The agent's release. */
   readonly version: string;
 }
@@ -38,7 +40,7 @@ export interface StoreInput {
 /** Opens it, and loads the code of no other. */
 export async function openStore(settings: Settings, input: StoreInput): Promise<OpenedStore> {
   const { store, netConfig } = settings;
-  const { clock, chance, readOnly } = input;
+  const { clock, chance, readOnly, watchFolder } = input;
   const node = settings.nodeName ?? hostname();
   switch (store.kind) {
     case "embedded": {
@@ -52,6 +54,7 @@ export async function openStore(settings: Settings, input: StoreInput): Promise<
           netConfigPathIsDefault: !netConfig.given,
           now: () => clock.now(),
           random: () => chance.number(),
+          watchFolder,
         }),
         note: `Leases are shared only by agents that open ${store.file}`,
         node: () => node,

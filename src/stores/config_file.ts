@@ -8,6 +8,7 @@
  */
 
 import { readFile, stat } from "node:fs/promises";
+import type { WatchFolder } from "../../ffi/mod.ts";
 import { ConfigError, quote } from "../config/errors.ts";
 import { FileWatch } from "./file_watch.ts";
 
@@ -33,8 +34,9 @@ export async function* configText(
   isDefault: boolean,
   signal: AbortSignal,
   problem: (what: string | null) => void,
+  watchFolder: WatchFolder,
 ): AsyncGenerator<string, never> {
-  using watch = new FileWatch(path, SETTLE);
+  using watch = new FileWatch(path, SETTLE, watchFolder);
   let last: string | null = null;
   let seen = false;
   for (;;) {

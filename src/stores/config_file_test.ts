@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, renameSync, rmSync, truncateSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { watchFolder } from "../../test/watch_folder.ts";
 import { ConfigError } from "../config/errors.ts";
 import { configText, DEFAULT_NETWORK } from "./config_file.ts";
 
@@ -17,7 +18,7 @@ class Reader implements AsyncDisposable {
 
   start(isDefault: boolean): this {
     const signal = AbortSignal.any([this.#controller.signal, AbortSignal.timeout(10_000)]);
-    this.#texts = configText(this.path, isDefault, signal, (what) => this.problems.push(what));
+    this.#texts = configText(this.path, isDefault, signal, (what) => this.problems.push(what), watchFolder);
     return this;
   }
 

@@ -16,6 +16,7 @@
  */
 
 import type { DatabaseSync } from "node:sqlite";
+import type { WatchFolder } from "../../ffi/mod.ts";
 import { type Ip, overlaps } from "../model/ip.ts";
 import { type Lease, type LeaseEvent, LeaseLostError, type LeaseRequest, type LeaseStore } from "../model/lease.ts";
 import { chooseSubnets, isLeaseOf } from "./allocate.ts";
@@ -47,6 +48,8 @@ export interface EmbeddedStoreOptions {
   readonly netConfigPath: string;
   /** Nobody named that path: while it is missing, the network is 10.244.0.0/16 with vxlan. */
   readonly netConfigPathIsDefault: boolean;
+  /** Must open nothing in the folder: SQLite's locks on the file would be lost. */
+  readonly watchFolder: WatchFolder;
   /** Nothing is written, and the database must be there; false unless given. */
   readonly readOnly?: boolean;
   /** Milliseconds since the epoch. */
@@ -64,6 +67,7 @@ export interface EmbeddedStoreOptions {
  *
  * @example Usage
  * ```ts
+ * import { openDriver } from "../../ffi/mod.ts";
  * import { openEmbeddedStore } from "./embedded.ts";
  * import { mkdtempSync } from "node:fs";
  *
@@ -75,6 +79,7 @@ export interface EmbeddedStoreOptions {
  *   netConfigPathIsDefault: true,
  *   now: Date.now,
  *   random: Math.random,
+ *   watchFolder: (await openDriver()).watchFolder,
  * });
  * for await (const event of store.watch(AbortSignal.timeout(10_000))) {
  *   console.log(event.type);
@@ -117,8 +122,9 @@ class EmbeddedStore implements LeaseStore {
   }
 
   networkConfig(signal: AbortSignal): AsyncIterable<string> {
-    const { netConfigPath, netConfigPathIsDefault } = this.#o;
-    return configText(netConfigPath, netConfigPathIsDefault, this.#until(signal), (what) => this.#configProblem = what);
+    const { netConfigPath, netConfigPathIsDefault, watchFolder } = this.#o;
+    const problem = (what: string | null) => this.#configProblem = what;
+    return configText(netConfigPath, netConfigPathIsDefault, this.#until(signal), problem, watchFolder);
   }
 
   async previousLease(publicIps: readonly Ip[], signal: AbortSignal): Promise<Lease | null> {
@@ -156,8 +162,8 @@ class EmbeddedStore implements LeaseStore {
 
   async *watch(signal: AbortSignal): AsyncGenerator<LeaseEvent, never> {
     const all = this.#until(signal);
-    const { now, after = runtimeTimer } = this.#o;
-    using changes = new FileWatch(this.#o.path, SETTLE);
+    const { now, after = runtimeTimer, watchFolder } = this.#o;
+    using changes = new FileWatch(this.#o.path, SETTLE, watchFolder);
     let cursor: Cursor | null = null;
     let cancel = () => {};
     try {

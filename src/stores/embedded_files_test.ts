@@ -3,6 +3,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, truncateSync, writeFile
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
+import { watchFolder } from "../../test/watch_folder.ts";
 import { asOrdinaryUser, Child } from "../../test/contracts/child.ts";
 import { EmbeddedBacking } from "../../test/contracts/embedded_backing.ts";
 import { followLeases } from "../../test/contracts/followed_leases.ts";
@@ -142,7 +143,14 @@ for (const [what, pathIn, forbid] of READ_ONLY) {
 
 test("openEmbeddedStore() makes the folders of the file, and says when it can not", async () => {
   await using backing = new EmbeddedBacking();
-  const options = { node: "a", netConfigPath: "/none", netConfigPathIsDefault: true, now: Date.now, random: Math.random };
+  const options = {
+    node: "a",
+    netConfigPath: "/none",
+    netConfigPathIsDefault: true,
+    now: Date.now,
+    random: Math.random,
+    watchFolder,
+  };
   await using _store = await openEmbeddedStore({ ...options, path: join(backing.folder, "a/b/c.db") });
   assert.ok(existsSync(join(backing.folder, "a/b/c.db")));
   writeFileSync(join(backing.folder, "file"), "");

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
+import { watchFolder } from "../../test/watch_folder.ts";
 import { followLeases } from "../../test/contracts/followed_leases.ts";
 import { type Cidr, type Ip, parseCidr, parseIp } from "../model/ip.ts";
 import { type Lease, LeaseLostError, type LeaseRequest, type LeaseStore } from "../model/lease.ts";
@@ -51,6 +52,7 @@ class Machine implements AsyncDisposable {
       now: this.clock.now,
       after: this.clock.after,
       random: Math.random,
+      watchFolder,
       ...options,
     });
     this.#stores.push(store);

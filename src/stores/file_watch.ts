@@ -3,15 +3,15 @@
  *
  * It watches the folders in which something must happen for a path to lead to other content: that of the file and the one that holds this
  * folder, those of the links on the way to it (the volumes of Kubernetes swap a link named `..data`), and where a part of the path is
- * missing, the folder it is missing from. It never opens the file. While a folder can not be watched, and after one was replaced by
- * another of its name, it asks for a look every second; and once, a second after a watch was made and after each burst of changes: Deno
- * shares watches by name, was seen to keep silent, and missed a lease at the start of three agents.
+ * missing, the folder it is missing from. It never opens the file: closing it would let go of SQLite's locks on it, which are this
+ * process's. While a folder can not be watched, it asks for a look every second.
  *
  * @module
  */
 
-import { type FSWatcher, lstatSync, readlinkSync, statSync, watch } from "node:fs";
+import { lstatSync, readlinkSync, statSync } from "node:fs";
 import { posix } from "node:path";
+import type { WatchFolder } from "../../ffi/mod.ts";
 import { quote } from "../config/errors.ts";
 import { pause, until } from "./wait.ts";
 
@@ -26,22 +26,20 @@ const MOST_WALKS = 5;
 export class FileWatch implements Disposable {
   readonly #path: string;
   readonly #settle: number;
+  readonly #watchFolder: WatchFolder;
   /** By folder and inode, since a folder can be replaced by another of the same name. */
-  readonly #watchers = new Map<string, { readonly watcher: FSWatcher; names: ReadonlySet<string> }>();
-  /** The inode of each folder that was ever watched, as part of its key. */
-  readonly #inodes = new Map<string, string>();
+  readonly #watches = new Map<string, { readonly watch: Disposable; names: ReadonlySet<string> }>();
   #problem: string | null = null;
-  #isDoubtful = false;
   #started = false;
   #due = true;
   #wake: () => void = () => {};
   #again: ReturnType<typeof setTimeout> | undefined;
-  #late: ReturnType<typeof setTimeout> | undefined;
 
   /** @param settle Time for a burst of changes to end, in milliseconds. */
-  constructor(path: string, settle: number) {
+  constructor(path: string, settle: number, watchFolder: WatchFolder) {
     this.#path = posix.resolve(path);
     this.#settle = settle;
+    this.#watchFolder = watchFolder;
   }
 
   /** Why changes are noticed only once a second; `null` if they are noticed at once. */
@@ -75,77 +73,47 @@ export class FileWatch implements Disposable {
   /** Lets go of all watches. */
   [Symbol.dispose](): void {
     clearTimeout(this.#again);
-    clearTimeout(this.#late);
-    for (const [key] of this.#watchers) this.#drop(key);
+    for (const key of [...this.#watches.keys()]) this.#drop(key);
   }
 
   /** Watches what is to be watched now, and no more. */
   #aim(): void {
-    let isSound = true;
-    for (let walks = 0; walks < MOST_WALKS; walks++) {
+    this.#problem = null;
+    for (let walks = 0; walks < MOST_WALKS && this.#problem === null; walks++) {
       const spots = lookouts(this.#path);
-      for (const [key, open] of this.#watchers) {
+      for (const [key, open] of this.#watches) {
         const spot = spots.get(key);
         if (spot === undefined) this.#drop(key);
         else open.names = spot.names;
       }
-      const missing = [...spots].filter(([key]) => !this.#watchers.has(key));
+      const missing = [...spots].filter(([key]) => !this.#watches.has(key));
       if (missing.length === 0) break;
-      isSound = false;
-      if (missing.map(([key, spot]) => this.#watch(key, spot)).includes(false)) break;
+      for (const [key, spot] of missing) this.#watch(key, spot);
     }
-    if (isSound) this.#problem = null; // a watch may fail some time after it was made, so it counts as good only when seen again
-    this.#lookAnyway();
-    if (!isSound) this.#lookLater();
+    clearTimeout(this.#again);
+    if (this.#problem !== null) this.#again = setTimeout(() => this.ring(), LOOK_ANYWAY);
   }
 
-  #lookLater(): void {
-    clearTimeout(this.#late);
-    this.#late = setTimeout(() => this.ring(), LOOK_ANYWAY);
-  }
-
-  /** @returns Whether it went well so far. */
-  #watch(key: string, { folder, names }: Lookout): boolean {
-    this.#isDoubtful ||= (this.#inodes.get(folder) ?? key) !== key;
-    this.#inodes.set(folder, key);
+  #watch(key: string, { folder, names }: Lookout): void {
+    const changed = (name: string | null) => {
+      if (name === null) this.#drop(key); // the next folder of this name may get the number of its inode
+      else if (!this.#watches.get(key)?.names.has(name)) return;
+      this.ring();
+    };
     try {
-      const self = posix.basename(folder);
-      const watcher = watch(folder, (_event, name) => {
-        if (name === self) { // the folder has gone, and the next one may get the number of its inode
-          this.#drop(key);
-          this.#inodes.set(folder, "gone");
-        }
-        if (name !== null && name !== self && !this.#watchers.get(key)?.names.has(name)) return;
-        this.ring();
-        this.#lookLater();
-      });
-      watcher.on("error", (error) => {
-        this.#drop(key);
-        this.#fail(folder, error);
-        this.#lookAnyway();
-      });
-      this.#watchers.set(key, { watcher, names });
-      return true;
+      this.#watches.set(key, { watch: this.#watchFolder(folder, changed), names });
     } catch (error) {
-      this.#fail(folder, error as Error);
-      return false;
+      this.#problem =
+        `Cannot watch the folder ${quote(folder)}: ${(error as Error).message}; ${
+          quote(this.#path)
+        } is looked at every second instead` +
+        " (fs.inotify.max_user_instances and fs.inotify.max_user_watches may be too low)";
     }
   }
 
   #drop(key: string): void {
-    this.#watchers.get(key)?.watcher.close();
-    this.#watchers.delete(key);
-  }
-
-  #fail(folder: string, error: Error): void {
-    this.#problem =
-      `Cannot watch the folder ${quote(folder)}: ${error.message}; ${quote(this.#path)} is looked at every second instead` +
-      " (fs.inotify.max_user_instances and fs.inotify.max_user_watches may be too low)";
-  }
-
-  #lookAnyway(): void {
-    clearTimeout(this.#again);
-    if (this.#isDoubtful || this.#problem !== null) this.#again = setTimeout(() => this.ring(), LOOK_ANYWAY);
+    this.#watches.get(key)?.watch[Symbol.dispose]();
+    this.#watches.delete(key);
   }
 }
 
@@ -166,8 +134,7 @@ function lookouts(path: string): Map<string, Lookout> {
     const target = name === ".." ? null : linkAt(here);
     if (target !== null || rest.length === 0) {
       note(folder, name);
-      // Deno does not always tell of the end of the watched folder itself.
-      note(posix.dirname(folder), posix.basename(folder));
+      note(posix.dirname(folder), posix.basename(folder)); // where another folder may take its place
     }
     if (target === undefined) break;
     if (target === null) {

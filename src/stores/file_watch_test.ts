@@ -1,9 +1,22 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
+import { watchFolder } from "../../test/watch_folder.ts";
 import { Child } from "../../test/contracts/child.ts";
 import { FileWatch } from "./file_watch.ts";
 
@@ -19,7 +32,7 @@ class Watched implements Disposable {
 
   constructor(path: string, prepare: (folder: string) => void = () => {}) {
     prepare(this.folder);
-    this.watch = new FileWatch(join(this.folder, path), 1);
+    this.watch = new FileWatch(join(this.folder, path), 1, watchFolder);
   }
 
   at(name: string): string {
@@ -165,6 +178,26 @@ test("FileWatch follows links to other folders, wherever one is changed", async 
   await it.until("link", "4");
 });
 
+test("FileWatch leaves locks on the file that this process holds alone", async () => {
+  using it = new Watched("file");
+  const db = new DatabaseSync(it.at("file"));
+  try {
+    db.exec("CREATE TABLE a (b)");
+    await it.calm();
+    const { ino } = statSync(it.at("file"));
+    const locks = () => readFileSync("/proc/locks", "utf8").split("\n").filter((line) => line.includes(`:${ino} `)).length;
+    db.exec("BEGIN EXCLUSIVE");
+    const held = locks();
+    assert.ok(held > 0);
+    utimesSync(it.at("file"), 1, 1);
+    assert.ok(await it.rings(LONG), "it heard of it");
+    await it.calm();
+    assert.equal(locks(), held);
+  } finally {
+    db.close();
+  }
+});
+
 test("FileWatch stops when its signal says so, with its reason", async () => {
   using it = new Watched("file");
   await it.calm();
@@ -222,7 +255,7 @@ test("FileWatch hears of a change that comes as soon as the watch is made", { ti
 
 test("FileWatch goes on when its folder is replaced by another", { timeout: 60_000 }, async () => {
   using it = new Watched("a/file", (folder) => mkdirSync(join(folder, "a")));
-  using second = new FileWatch(it.at("a/file"), 1);
+  using second = new FileWatch(it.at("a/file"), 1, watchFolder);
   await second.next(AbortSignal.timeout(LONG));
   await it.calm();
   for (const text of ["1", "2", "3"]) {

@@ -10,6 +10,7 @@ import { rename, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { watchFolder } from "../watch_folder.ts";
 import type { LeaseStore } from "../../src/model/lease.ts";
 import { openEmbeddedStore } from "../../src/stores/embedded.ts";
 import { leaseKey, leaseValue } from "../../src/stores/lease_value.ts";
@@ -48,6 +49,7 @@ export class EmbeddedBacking implements Backing {
       netConfigPathIsDefault: false,
       now: this.now,
       random: Math.random,
+      watchFolder,
     });
   }
 

@@ -9,6 +9,7 @@
 import { writeSync } from "node:fs";
 import process from "node:process";
 import { createInterface } from "node:readline";
+import { watchFolder } from "../watch_folder.ts";
 import { parseCidr, parseIp } from "../../src/model/ip.ts";
 import type { Lease, LeaseRequest, LeaseStore } from "../../src/model/lease.ts";
 import { openEmbeddedStore } from "../../src/stores/embedded.ts";
@@ -39,6 +40,7 @@ function open(): Promise<LeaseStore> {
     netConfigPathIsDefault: true,
     now: Date.now,
     random: Math.random,
+    watchFolder,
   });
 }
 

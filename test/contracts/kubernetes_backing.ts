@@ -8,6 +8,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { rename, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { watchFolder } from "../watch_folder.ts";
 import { familyOf } from "../../src/model/ip.ts";
 import { credentialsOf } from "../../src/stores/kubernetes/credentials.ts";
 import { type KubernetesOptions, KubernetesStore } from "../../src/stores/kubernetes/store.ts";
@@ -60,6 +61,7 @@ export class KubernetesBacking implements Backing {
       }),
       annotationPrefix: PREFIX,
       netConfigPath: this.netConfigPath,
+      watchFolder,
       userAgent: "weft/test",
       now: Date.now,
       random: Math.random,

@@ -7,6 +7,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { watchFolder } from "../../../test/watch_folder.ts";
 import { followLeases } from "../../../test/contracts/followed_leases.ts";
 import { eventBytes, listBytes, statusBytes } from "../../../test/kubernetes/bytes.ts";
 import { type Asked, managed, StandIn } from "../../../test/kubernetes/stand_in.ts";
@@ -19,6 +20,7 @@ function storeAt(server: StandIn, given: Partial<KubernetesOptions> = {}): Kuber
     credentials: credentialsOf({ apiUrl: server.url, kubeconfigFile: null, env: {}, run: none, now: Date.now, warn: () => {} }),
     annotationPrefix: "flannel.alpha.coreos.com",
     netConfigPath: "/nonexistent",
+    watchFolder,
     node: "a",
     userAgent: "weft/test",
     now: Date.now,

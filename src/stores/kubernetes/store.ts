@@ -8,6 +8,7 @@
  * @module
  */
 
+import type { WatchFolder } from "../../../ffi/mod.ts";
 import { ConfigError, quote } from "../../config/errors.ts";
 import type { Ip } from "../../model/ip.ts";
 import { type Lease, type LeaseEvent, LeaseLostError, type LeaseRequest, type LeaseStore } from "../../model/lease.ts";
@@ -32,6 +33,7 @@ export interface KubernetesOptions {
   /** What annotations begin with, `--kube-annotation-prefix`. */
   readonly annotationPrefix: string;
   readonly netConfigPath: string;
+  readonly watchFolder: WatchFolder;
   /** This node by its name, or by a pod that runs on it. */
   readonly node: string | { readonly namespace: string; readonly pod: string };
   readonly userAgent: string;
@@ -106,7 +108,8 @@ export class KubernetesStore implements LeaseStore {
   }
 
   networkConfig(signal: AbortSignal): AsyncIterable<string> {
-    return configText(this.#options.netConfigPath, false, signal, (what) => this.#health.problem("configuration", what));
+    const { netConfigPath, watchFolder } = this.#options;
+    return configText(netConfigPath, false, signal, (what) => this.#health.problem("configuration", what), watchFolder);
   }
 
   /** The addresses that annotations of this node set in place of `--public-ip` and `--public-ipv6`. */

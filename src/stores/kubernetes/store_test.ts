@@ -7,6 +7,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { watchFolder } from "../../../test/watch_folder.ts";
 import { managed, StandIn } from "../../../test/kubernetes/stand_in.ts";
 import { parseCidr, parseIp } from "../../model/ip.ts";
 import { LeaseLostError, type LeaseRequest } from "../../model/lease.ts";
@@ -35,6 +36,7 @@ async function bed(given: Partial<KubernetesOptions> = {}) {
     credentials: credentialsOf({ apiUrl: server.url, kubeconfigFile: null, env: {}, run: none, now: Date.now, warn: () => {} }),
     annotationPrefix: PREFIX,
     netConfigPath: "/nonexistent",
+    watchFolder,
     node: "a",
     userAgent: "weft/test",
     now: () => Date.UTC(2026, 0, 1),
