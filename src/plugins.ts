@@ -11,7 +11,9 @@ import type { Backend } from "./mod.ts";
 import { BackendError, type Backends } from "./model/backend_port.ts";
 import type { Level } from "./model/effects.ts";
 import { checkOptions } from "./model/schema.ts";
+import type { Subject } from "./plugins/check/bench.ts";
 import { findPlugin, pluginsNamed } from "./plugins/find.ts";
+import type { OpenPlugin } from "./plugins/plugin.ts";
 import { inProcess } from "./reconcile/in_process.ts";
 
 /** The built-in backends; nothing else in the core knows one by name. */
@@ -49,6 +51,24 @@ export function openBackends({ folders, log }: PluginOptions): Backends {
       const { openPlugin } = await import("./plugins/plugin.ts");
       return await openPlugin({ ...request, path, log, worker: new URL("./plugins/worker.ts", import.meta.url) });
     },
+  };
+}
+
+/**
+ * A file, to be checked as a backend of a name.
+ *
+ * @throws {BackendError} By `open`, if it can not be loaded.
+ */
+export function pluginSubject(name: string, path: string): Subject {
+  const worker = new URL("./plugins/worker.ts", import.meta.url);
+  const request = { name, path, worker, by: "the check", given: {}, source: "its example", log: () => {}, strict: true };
+  return {
+    name,
+    async open(macs, changed) {
+      const { openPlugin } = await import("./plugins/plugin.ts");
+      return await openPlugin({ ...request, macs, changed });
+    },
+    example: (port, peers, family) => (port as OpenPlugin).example({ peers, family }),
   };
 }
 

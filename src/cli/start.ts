@@ -13,7 +13,10 @@ import { UsageError } from "../config/errors.ts";
 import { hideSecretArgument } from "./secret_args.ts";
 
 /** The commands that need nothing of the agent. */
-export type Light = Extract<Command, { readonly name: "help" | "install-cni" | "install-conf" | "docker-opts" }>;
+export type Light = Extract<
+  Command,
+  { readonly name: "help" | "install-cni" | "install-conf" | "docker-opts" | "plugin check" | "plugin new" }
+>;
 
 const stdout = (text: string) => void process.stdout.write(text);
 const stderr = (text: string) => void process.stderr.write(text);
@@ -47,6 +50,14 @@ async function run(command: Command): Promise<number> {
       const { dockerOpts } = await import("../cni/docker_opts.ts");
       const { spawn } = await import("./spawn.ts");
       return await dockerOpts(command.args, { env: process.env, stdout, stderr, spawn });
+    }
+    case "plugin check": {
+      const { checkPlugin } = await import("./plugin.ts");
+      return await checkPlugin(command.file, command.json);
+    }
+    case "plugin new": {
+      const { newPlugin } = await import("./plugin.ts");
+      return newPlugin(command.backend);
     }
     default: {
       const { main } = await import("./main.ts");

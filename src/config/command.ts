@@ -36,6 +36,8 @@ export type Command =
     readonly json: boolean;
     readonly dryRun: boolean;
   }
+  | { readonly name: "plugin check"; readonly file: string; readonly json: boolean }
+  | { readonly name: "plugin new"; readonly backend: string }
   | { readonly name: "status" | "peers"; readonly address: ListenAddress; readonly json: boolean };
 
 /**
@@ -68,9 +70,17 @@ export function parseCommand(argv0: string, args: readonly string[], env: Enviro
   const program = asFlanneld ? "flanneld" : "agent";
   const name = commandOf(program, args);
   if (name === "docker-opts") return { name, args: args.slice(1) };
-  const given = readFlags(program, name, name === "agent" ? args : args.slice(1), env);
+  const behind = name === "agent" ? args : args.slice(name.split(" ").length);
+  const [operand, ...more] = OPERANDS[name] === undefined ? [] : behind.filter((arg) => !arg.startsWith("-"));
+  const given = readFlags(program, name, OPERANDS[name] === undefined ? behind : behind.filter((arg) => arg.startsWith("-")), env);
   const { values } = given;
-  if (given.help) return { name: "help", text: renderHelp(program, name) };
+  if (given.help) return { name: "help", text: renderHelp(program, name, OPERANDS[name]) };
+  if (name === "plugin check" || name === "plugin new") {
+    if (operand === undefined || more.length > 0) {
+      throw new UsageError(`Cannot tell what to do: expected "${program} ${name} ${OPERANDS[name]}", with one ${OPERANDS[name]}`);
+    }
+    return name === "plugin check" ? { name, file: operand, json: values.json } : { name, backend: operand };
+  }
   if (name === "version" || values.version) return { name: "version", json: values.json };
   if (name === "install-cni") {
     return { name, conf: values["cni-conf"], confDir: values["cni-conf-dir"], binDir: values["cni-bin-dir"] };
@@ -97,9 +107,19 @@ export function parseCommand(argv0: string, args: readonly string[], env: Enviro
   }
 }
 
-/** The command that the first argument names; `agent` if it is a flag or absent. */
+/** What a command takes besides flags. */
+const OPERANDS: { readonly [C in CommandName]?: string } = { "plugin check": "FILE", "plugin new": "NAME" };
+
+/** The command that the first arguments name; `agent` if there is none, or a flag. */
 function commandOf(program: string, args: readonly string[]): CommandName {
-  const [first] = args;
+  const [first, second] = args;
+  if (first === "plugin") {
+    const name = `plugin ${second}`;
+    if (Object.hasOwn(COMMANDS, name)) return name as CommandName;
+    throw new UsageError(
+      `Cannot tell what to do with plugins: expected "${program} plugin check FILE" or "${program} plugin new NAME"`,
+    );
+  }
   if (first === undefined || first.startsWith("-")) return "agent";
   if (first !== "agent" && Object.hasOwn(COMMANDS, first)) return first as CommandName;
   const names = Object.keys(COMMANDS).filter((name) => name !== "agent");

@@ -23,6 +23,8 @@ export const COMMANDS = {
   peers: "list the other nodes, the way to each and why one is not reached",
   plan: "show what the agent would put into the kernel, and change nothing",
   cleanup: "remove from this node what agents made here, and nothing else",
+  "plugin check": "check the file of a backend, and tell what to mend",
+  "plugin new": "write the file of a backend to start from",
   "install-cni": "install the CNI plugin and its configuration for the container runtime",
   "docker-opts": "write options for the Docker daemon; takes the options of mk-docker-opts.sh",
   version: "print the version",

@@ -21,7 +21,7 @@ export const FLAGS = {
     default: "false",
     group: "Output",
     env: null,
-    commands: ["status", "peers", "plan", "cleanup", "version"],
+    commands: ["status", "peers", "plan", "cleanup", "plugin check", "version"],
     help: "print JSON",
   },
   "dry-run": {

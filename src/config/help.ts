@@ -32,8 +32,9 @@ export function originsOf(name: FlagName): string[] {
  * The help of a command, lines of at most 96 columns.
  *
  * @param program How the executable is called.
+ * @param operand What the command takes besides flags.
  */
-export function renderHelp(program: string, command: CommandName): string {
+export function renderHelp(program: string, command: CommandName, operand = ""): string {
   const called = command === "agent" ? program : `${program} ${command}`;
   const names = flagsOf(command);
   const groups = GROUPS.flatMap((group) => {
@@ -41,7 +42,7 @@ export function renderHelp(program: string, command: CommandName): string {
     return flags.length === 0 ? [] : [`${group}:\n${flags.map(renderFlag).join("")}`];
   });
   return [
-    `Usage: ${called} [flags]\n`,
+    `Usage: ${called} ${operand === "" ? "" : `${operand} `}[flags]\n`,
     `${called}: ${COMMANDS[command]}.\n`,
     ...command === "agent" ? [renderCommands(program)] : [],
     ...groups,
@@ -50,7 +51,7 @@ export function renderHelp(program: string, command: CommandName): string {
 }
 
 function renderCommands(program: string): string {
-  const rows = Object.entries(COMMANDS).filter(([name]) => name !== "agent").map(([name, what]) => `  ${name.padEnd(13)}${what}\n`);
+  const rows = Object.entries(COMMANDS).filter(([name]) => name !== "agent").map(([name, what]) => `  ${name.padEnd(14)}${what}\n`);
   return `Commands, written before their flags (see ${program} COMMAND --help):\n${rows.join("")}`;
 }
 

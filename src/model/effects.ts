@@ -4,7 +4,7 @@
  * Effects are the only functions of a backend that may act. Each call has a time limit, after which its signal is aborted and the call
  * counts as failed. A failure is state: it is shown with its message, and the call comes again after a growing pause. So every one of
  * them must bear to be called again, with the same arguments or with others, also by an agent that was killed in the middle of a call
- * and remembers nothing. Only one is under way at a time, {@linkcode Effects.health} aside.
+ * and remembers nothing. Only one is under way at a time.
  *
  * @module
  */

@@ -17,7 +17,7 @@ import type { Item } from "../model/item.ts";
 import { linkNames, nodeItems, peerAnswer, podMtu } from "./answers.ts";
 import { foreignImports } from "./imports.ts";
 import { PluginProcess, WorkerLostError } from "./process.ts";
-import type { Batch, BatchAnswer, Loaded, PeerQuestion, PlainSide, Said, Tables } from "./protocol.ts";
+import type { Batch, BatchAnswer, ExampleRequest, Loaded, PeerQuestion, PlainSide, Said, Tables } from "./protocol.ts";
 import { distrust } from "./trust.ts";
 
 /** How long a plugin may take, in milliseconds: to load, and to answer one plan, plus so much for each peer of it. */
@@ -33,6 +33,14 @@ export interface PluginRequest extends BackendRequest {
   /** The first module of Workers. */
   readonly worker: URL;
   readonly log: (level: Level, message: string) => void;
+  /** It is to be checked, by whoever wrote it: anybody may have written the file, and `given` is what its example says. */
+  readonly strict?: boolean;
+}
+
+/** A loaded plugin. */
+export interface OpenPlugin extends BackendPort {
+  /** What its example says that peers publish; `null` if it has none. */
+  example(request: ExampleRequest): Promise<readonly unknown[] | null>;
 }
 
 /**
@@ -40,10 +48,10 @@ export interface PluginRequest extends BackendRequest {
  *
  * @throws {BackendError} If its file may not be run, it does not load, it is no backend, or the options are wrong for it.
  */
-export async function openPlugin(request: PluginRequest): Promise<BackendPort> {
+export async function openPlugin(request: PluginRequest): Promise<OpenPlugin> {
   const path = resolve(request.path);
   const refuse = (reason: string) => new BackendError(`Cannot use backend "${request.name}" of "${path}": ${reason}`);
-  const reason = examine(path);
+  const reason = examine(path, request.strict ?? false);
   if (reason !== null) throw refuse(reason);
   const plugin = new Plugin({ ...request, path });
   try {
@@ -60,9 +68,9 @@ export async function openPlugin(request: PluginRequest): Promise<BackendPort> {
 }
 
 /** Why a file is not even loaded; `null` if it may be. */
-function examine(path: string): string | null {
+function examine(path: string, strict: boolean): string | null {
   try {
-    const reason = distrust(path);
+    const reason = strict ? null : distrust(path);
     if (reason !== null) return reason;
     const found = statSync(path);
     if (!found.isFile() || found.size > LARGEST) return "it is no file of program text";
@@ -103,7 +111,7 @@ function noQuestions(): Questions {
   return { mtu: null, publish: new Map(), node: new Map(), peers: new Map() };
 }
 
-class Plugin implements BackendPort {
+class Plugin implements OpenPlugin {
   readonly name: string;
   type = "";
   links: readonly string[] = [];
@@ -147,14 +155,19 @@ class Plugin implements BackendPort {
 
   /** Loads it into the Worker, a fresh one. */
   async load(): Promise<void> {
-    const { path, name, given } = this.#request;
-    const loaded = await this.#process.call("load", { path: realpathSync(path), name, given }, { limit: LIMITS.load });
+    const { path, name, given, strict = false } = this.#request;
+    const request = { path: realpathSync(path), name, given: strict ? null : given, strict };
+    const loaded = await this.#process.call("load", request, { limit: LIMITS.load });
     this.type = loaded.type;
     this.links = linkNames(loaded.links);
     this.devices = loaded.devices;
     this.adopts = loaded.adopts;
     this.effects = this.#effectsOf(loaded);
     this.#loaded = true;
+  }
+
+  example(request: ExampleRequest): Promise<readonly unknown[] | null> {
+    return this.#process.call("example", request, { limit: LIMITS.answer });
   }
 
   mtu(external: number, families: readonly Family[]): number | null {

@@ -67,6 +67,23 @@ export interface Loaded {
   readonly effects: readonly (keyof Effects)[];
 }
 
+/** What a module is loaded with. */
+export interface LoadRequest {
+  readonly path: string;
+  readonly name: string;
+  /** The `Backend` object; `null` for that of the module's `example`. */
+  readonly given: Readonly<Record<string, unknown>> | null;
+  /** Planners may not read the clock, draw lots or reach out: they fail when they do. */
+  readonly strict: boolean;
+}
+
+/** What peers publish, to check a plugin with. */
+export interface ExampleRequest {
+  readonly family: Family;
+  /** The numbers of the peers. */
+  readonly peers: readonly number[];
+}
+
 /** An effect to be called. */
 export interface EffectQuestion {
   readonly call: keyof Effects;
@@ -81,7 +98,9 @@ export interface EffectQuestion {
 
 /** What the Worker can be asked, and what it answers. */
 export interface Calls {
-  load(request: { readonly path: string; readonly name: string; readonly given: Readonly<Record<string, unknown>> }): Loaded;
+  load(request: LoadRequest): Loaded;
+  /** What the module's `example` says; `null` if it has none. */
+  example(request: ExampleRequest): readonly unknown[] | null;
   ask(batch: Batch): BatchAnswer;
   effect(question: EffectQuestion): unknown;
 }

@@ -12,16 +12,17 @@ import { stripVTControlCharacters } from "node:util";
 import type { BareSide, NodeSide } from "../model/backend.ts";
 import type { BackendPort } from "../model/backend_port.ts";
 import type { EffectContext } from "../model/effects.ts";
-import type { Mac } from "../model/ip.ts";
+import type { Family, Mac } from "../model/ip.ts";
 import { checkOptions } from "../model/schema.ts";
 import { inProcess } from "../reconcile/in_process.ts";
 import type {
   Batch,
   BatchAnswer,
-  Calls,
   EffectQuestion,
+  ExampleRequest,
   FromWorker,
   Loaded,
+  LoadRequest,
   PlainSide,
   Said,
   Tables,
@@ -37,19 +38,38 @@ interface Scope {
 const scope = globalThis as unknown as Scope;
 
 let port: BackendPort | null = null;
+let example: Example = {};
+/** What planners run within. */
+let within = <T>(planner: () => T): T => planner();
 /** Effects under way, by the number of their question. */
 const underWay = new Map<number, AbortController>();
 
-async function load({ path, name, given }: Parameters<Calls["load"]>[0]): Promise<Loaded> {
-  const { default: exported } = await import(pathToFileURL(path).href).catch((error) => {
+/** What a module may export besides the backend, for those who check it. */
+interface Example {
+  /** A `Backend` object of net-conf.json. */
+  readonly options?: Readonly<Record<string, unknown>>;
+  /** What the n-th peer publishes in a family. */
+  readonly data?: (n: number, family: Family) => unknown;
+}
+
+async function load({ path, name, given, strict }: LoadRequest): Promise<Loaded> {
+  const module = await import(pathToFileURL(path).href).catch((error) => {
     throw new Error(describe(error));
   });
-  const backend = asBackend(exported, name);
-  const checked = checkOptions(backend.options, given);
+  const backend = asBackend(module.default, name);
+  example = module.example ?? {};
+  if (strict) within = (await import("./traps.ts")).withTraps;
+  const checked = checkOptions(backend.options, given ?? example.options ?? { Type: name });
   if ("issue" in checked) throw new OptionsError(checked.issue);
   port = inProcess(backend, checked.value);
   const { type, links, devices, adopts, effects } = port;
   return { type, links, devices, adopts, effects: Object.keys(effects) as Loaded["effects"] };
+}
+
+/** What the example says of some peers; a schema's own output may hold anything, so it is read back as other nodes would. */
+function exampleOf({ family, peers }: ExampleRequest): readonly unknown[] | null {
+  const { data } = example;
+  return data === undefined ? null : peers.map((n) => JSON.parse(JSON.stringify(data(n, family) ?? null)));
 }
 
 /** The options are wrong, not the plugin. */
@@ -79,7 +99,7 @@ function ask({ tables, mtu, publish, node, sides, peers }: Batch): BatchAnswer {
 /** What a planner says, as plain data. Promises, functions and the like can not be sent. */
 function said<T>(planner: () => T): Said<T> {
   try {
-    const value = planner();
+    const value = within(planner);
     if (value instanceof Promise) throw new TypeError("a planner answers at once, this one answers with a promise");
     return { value: structuredClone(value) };
   } catch (error) {
@@ -124,6 +144,8 @@ async function answer(message: ToWorker): Promise<unknown> {
   switch (message.op) {
     case "load":
       return await load(message.request);
+    case "example":
+      return exampleOf(message.request);
     case "ask":
       return ask(message.request);
     case "effect":
