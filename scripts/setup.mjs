@@ -12,6 +12,7 @@ import { fileURLToPath } from "node:url";
 import { bringModules } from "./modules.mjs";
 import { CACHE, find, nameOf, NEEDS, PURPOSES } from "./needs.mjs";
 import { bring, PackageError, remedy } from "./packages.mjs";
+import { bringStockKernel } from "./stock_kernel.mjs";
 
 const LOADERS = { x64: "/lib64/ld-linux-x86-64.so.2", arm64: "/lib/ld-linux-aarch64.so.1" };
 
@@ -29,12 +30,15 @@ export function setup(...purposes) {
   const missing = () => NEEDS.filter((row) => wanted.has(row.for) && find(row) === null);
   const [needed, optional] = [missing().filter((row) => !row.optional), missing().filter((row) => row.optional)];
   if (needed.length > 0) attempt(needed);
-  for (const row of optional) {
-    try {
-      attempt([row]);
-    } catch (error) {
-      console.log(`setup: going on without: ${error.message}`);
-    }
+  for (const row of optional) ifPossible(() => attempt([row]));
+  if (wanted.has("test")) ifPossible(() => bringStockKernel(attempt));
+}
+
+function ifPossible(action) {
+  try {
+    action();
+  } catch (error) {
+    console.log(`setup: going on without: ${error.message}`);
   }
 }
 
