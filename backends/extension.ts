@@ -306,4 +306,10 @@ export function extension(note: () => string = noteFile, limits: typeof LIMITS =
   };
 }
 
+/** What `agent plugin check` works with. */
+export const example = {
+  options: { Type: "extension", PreStartupCommand: "echo node", SubnetAddCommand: "cat", SubnetRemoveCommand: "cat" },
+  data: (n: number): string => `node ${n}`,
+};
+
 export default extension();

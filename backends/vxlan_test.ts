@@ -11,13 +11,9 @@ import type { Backend } from "../src/mod.ts";
 import { parseIp, parseMac } from "../src/mod.ts";
 import vxlan from "./vxlan.ts";
 
-const VTEPS = ["02:00:00:00:00:02", "02:00:00:00:00:03", "02:00:00:00:00:04"];
-const data = { 4: VTEPS.map((VtepMAC) => ({ VNI: 1, VtepMAC })), 6: VTEPS.map((VtepMAC) => ({ VtepMAC })) };
-
-backendContract("vxlan", vxlan as unknown as Backend, { options: { Type: "vxlan" }, data });
+backendContract("vxlan", vxlan as unknown as Backend, { Type: "vxlan" });
 backendContract("vxlan with all options", vxlan as unknown as Backend, {
-  options: { Type: "vxlan", VNI: 16777215, Port: 4789, GBP: true, Learning: true, MTU: 1400, DirectRouting: true },
-  data,
+  ...{ Type: "vxlan", VNI: 16777215, Port: 4789, GBP: true, Learning: true, MTU: 1400, DirectRouting: true },
 });
 
 const defaults = optionsOf(vxlan, {});

@@ -267,6 +267,11 @@ function keepPresharedKey(keyFile: string, key: WireguardKey): PresharedKey | nu
   return { file, digest: createHash("sha256").update(key, "base64").digest("hex").slice(0, 16) };
 }
 
+/** What `agent plugin check` works with. */
+export const example = {
+  data: (n: number): WireguardData => ({ PublicKey: createHash("sha256").update(`node ${n}`).digest("base64"), Port: 51820 }),
+};
+
 export default {
   name: "wireguard",
   api: 1,

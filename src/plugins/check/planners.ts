@@ -30,7 +30,7 @@ const FAMILIES: readonly Family[] = [4, 6];
 /** A few peers, on the node's segment and beyond. */
 const FEW = [2, 3, NEAR, NEAR + 1, NEAR + 2];
 /** As many nodes as a large cluster has, and how long planning for all may take, in milliseconds. */
-const MANY = { peers: 5_000, time: 5_000 };
+const MANY = { peers: 5_000, time: 2_000 };
 
 /** What no node that is in order publishes. */
 const HOSTILE: readonly unknown[] = [
@@ -128,7 +128,8 @@ export const PLANNER_CHECKS: readonly Check[] = [
         for (const item of await bench.node(family)) claim(keyOf(item), "the node");
         for (const [i, { path, items, state, reason }] of (await good(bench, FEW, family)).entries()) {
           const { subnet } = peerOf(FEW[i]!, family, null);
-          if (state === "planned" && path !== "none" && !items.some((item) => item.kind === "route" && item.dst === subnet)) {
+          const elsewhere = path === "none" || bench.port.effects.peers !== undefined; // effects may make the way
+          if (state === "planned" && !elsewhere && !items.some((item) => item.kind === "route" && item.dst === subnet)) {
             throw new Finding(
               `peer() answers the path "${path}", but no route to ${subnet}`,
               'answer a route, or the path "none", or why not as pending',
@@ -146,8 +147,9 @@ export const PLANNER_CHECKS: readonly Check[] = [
     name: "answers the same for the same, in any order, with nobody's clock or lots",
     async run({ subject, state }) {
       const answers: unknown[] = [];
-      for (const peers of [FEW, [...FEW].reverse(), FEW]) {
+      for (const [before, peers] of [FEW, [...FEW].reverse(), FEW].entries()) {
         using bench = await Bench.open(subject, state);
+        for (let n = 0; n < before; n++) await bench.publish(NEAR - n, 4); // whoever counts has counted more
         const all: unknown[] = [bench.port.links, await bench.mtu()];
         for (const family of FAMILIES) {
           const byPeer = new Map((await good(bench, peers, family)).map((answer, i) => [peers[i], answer]));

@@ -161,12 +161,13 @@ export class Room implements Disposable {
   }
 
   #ownership(peers: readonly Lease[]): Ownership {
-    const { links } = this.bench.port;
+    const { links, adopts } = this.bench.port;
     return {
       links,
       networks: FAMILIES.map((family) => NETWORKS[family]),
       nexthops: numbersOf(this.#planner.nexthopsOf(peers)),
       reversePath: [LINK, ...links],
+      adopts,
     };
   }
 }
