@@ -6,14 +6,17 @@
 
 import { test } from "node:test";
 import assert from "node:assert/strict";
+import * as v from "valibot";
 import { FakeNode, type FakeNodeOptions } from "../test/fake_node.ts";
 import { FakeCluster, LIFETIME } from "../test/fake_store.ts";
 import { leaseOf, type Oddities, vtepOf } from "../test/leases.ts";
 import { type Seeded, seeded, withSeeds } from "../test/seed.ts";
 import { VirtualClock } from "../test/virtual_clock.ts";
 import { type Ip, parseCidr, parseIp } from "./model/ip.ts";
-import { describe, type Route } from "./model/item.ts";
+import { describe, type Route, type WireguardLink } from "./model/item.ts";
+import { BACKEND_API, defineBackend } from "./model/backend.ts";
 import type { Lease, LeaseRecord } from "./model/lease.ts";
+import { inProcess } from "./reconcile/in_process.ts";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -662,6 +665,49 @@ test("a dry run says what would change, and changes nothing", async () => {
   assert.deepEqual(changes, ["put route", "drop route", "drop nexthop"]);
   assert.deepEqual(node.kernel.text(), text);
   assert.deepEqual([node.store.calls["acquire"], node.store.calls["renew"]], [calls["acquire"], calls["renew"]]);
+});
+
+test("what the kernel tells nobody of is looked at every ten seconds", async () => {
+  const key = `${"A".repeat(42)}E=`;
+  const [link, mtu] = ["flannel-wg", 1420];
+  const silent = defineBackend({
+    ...{ name: "silent", api: BACKEND_API, type: "vxlan", options: v.unknown(), leaseData: v.unknown() },
+    ...{ mtu: () => mtu, publish: () => null, links: () => [link] },
+    node: () => [{ kind: "link", name: link, type: "wireguard", port: 51820, publicKey: key, privateKeyFile: null, mtu }],
+    peer({ subnet, publicIp }) {
+      const publicKey = `${subnet}`;
+      const endpoint = { ip: publicIp, port: 51820 };
+      return {
+        path: "silent",
+        items: [
+          { kind: "wireguard-peer", link, publicKey, endpoint, keepalive: 0, presharedKey: null },
+          { kind: "allowed-ip", link, cidr: subnet, publicKey },
+          { kind: "route", dst: subnet, to: { via: null, link, onlink: false }, src: null },
+        ],
+      };
+    },
+  });
+  const backends = { devices: [], open: () => Promise.resolve(inProcess(silent, {})) };
+  const world = new World();
+  const node = await world.started({ backends, flags: [] });
+  assertReaches(node, PEERS);
+  const { subnet } = PEERS[0]!.endpoints[0]!;
+  const device = node.kernel.item(`link ${link}`) as WireguardLink;
+  node.kernel.delete(`wireguard-peer ${link} ${subnet}`);
+  node.kernel.set({ ...device, publicKey: null }, "agent");
+  assert.equal(pathTo(node, PEERS[0]!), null);
+  await world.clock.pass(10_000);
+  assertReaches(node, PEERS);
+  assert.deepEqual(node.kernel.item(`link ${link}`), device);
+  assert.equal(node.report.kernel.repairs, 3);
+
+  const { observations } = node.kernel;
+  await world.clock.pass(MINUTE);
+  assert.equal(node.kernel.observations - observations, 6);
+  const other = await new World().started();
+  const before = other.kernel.observations;
+  await world.clock.pass(MINUTE);
+  assert.equal(other.kernel.observations, before, "a kernel that tells everything is left alone");
 });
 
 test("a dry run needs a configuration and a lease", async () => {

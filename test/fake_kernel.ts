@@ -9,7 +9,7 @@
  */
 
 import { type Cidr, cidrOf, contains, type Family, familyOf, type Ip, ipOf, lengthOf, networkOf } from "../src/model/ip.ts";
-import { type Change, describe, type Item, keyOf, type Kind, KINDS, type Route } from "../src/model/item.ts";
+import { type Change, describe, isSilent, type Item, keyOf, type Kind, KINDS, type Route } from "../src/model/item.ts";
 import type { AddressFact, Dirty, Facts, Kernel, LinkFact, Lookup, Observation, Outcome, Ownership } from "../src/model/kernel.ts";
 import { type Device, FakeTables, type Fault, type Owner } from "./fake_tables.ts";
 
@@ -259,7 +259,9 @@ export class FakeKernel extends FakeTables implements Kernel {
     return true;
   }
 
-  #happened({ kind }: Item): void {
+  #happened(item: Item): void {
+    const { kind } = item;
+    if (isSilent(item) && (kind !== "link" || this.entries.has(keyOf(item)))) return;
     if (kind === "link") return this.emit(...ALL);
     this.emit(
       kind,

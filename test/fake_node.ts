@@ -10,6 +10,7 @@ import { parseCommand } from "../src/config/command.ts";
 import type { Settings } from "../src/config/settings.ts";
 import type { Cidr, Ip } from "../src/model/ip.ts";
 import { parseCidr, parseIp } from "../src/model/ip.ts";
+import type { Backends } from "../src/model/backend_port.ts";
 import { type PeerReport, reasonNotReady, type Report } from "../src/model/report.ts";
 import { openBackends } from "../src/plugins.ts";
 import { FakeKernel } from "./fake_kernel.ts";
@@ -30,6 +31,8 @@ export interface FakeNodeOptions {
   readonly flags?: readonly string[];
   readonly kind?: string;
   readonly nexthopObjects?: boolean;
+  /** The built-in ones if absent. */
+  readonly backends?: Backends;
 }
 
 /** subnet.env in memory. */
@@ -132,7 +135,7 @@ export class FakeNode {
       version: "test",
       node: () => name,
       settings: this.settings,
-      backends: openBackends({ folders: [], log: () => {} }),
+      backends: this.#o.backends ?? openBackends({ folders: [], log: () => {} }),
       kernel: this.kernel,
       store: this.store,
       storeNote: null,
