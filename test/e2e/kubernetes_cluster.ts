@@ -8,15 +8,12 @@
 import { join } from "node:path";
 import { Lab, type LabOptions } from "../lab/lab.ts";
 import type { Agent } from "../lab/agent.ts";
-import { run } from "../lab/command.ts";
 import type { AgentOptions, Node } from "../lab/node.ts";
+import { joinOutside, leaveOutside, OUTSIDE } from "../lab/outside.ts";
 import { makeAccount, makePod, writeAccount } from "./kubernetes_account.ts";
 import type { Found } from "./kubernetes_binaries.ts";
 import { KubernetesServer } from "./kubernetes_server.ts";
 
-/** Where the API server is; the router leads to it. */
-const SERVER = "192.168.99.1";
-const ROUTER = "192.168.99.254";
 /** The lab's own `/run` holds it. */
 const SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -39,16 +36,8 @@ export class KubernetesCluster implements AsyncDisposable {
   static async create(options: LabOptions, etcd?: Found): Promise<KubernetesCluster> {
     await using stack = new AsyncDisposableStack();
     const lab = stack.use(await Lab.create(options));
-    await run(["ip", "-batch", "-"], {
-      input: [
-        `link add api type veth peer name api netns ${lab.router.namespace}`,
-        `addr add ${SERVER}/24 dev api`,
-        "link set api up",
-        `route add 192.168.0.0/16 via ${ROUTER}`,
-      ].join("\n"),
-    });
-    await lab.router.ip(`addr add ${ROUTER}/24 dev api`, "link set api up");
-    const server = stack.use(await KubernetesServer.start(etcd, SERVER));
+    await joinOutside(lab);
+    const server = stack.use(await KubernetesServer.start(etcd, OUTSIDE));
     await makeAccount(server);
     await writeAccount(server, SERVICE_ACCOUNT);
     for (const [i, node] of lab.nodes.entries()) {
@@ -66,7 +55,7 @@ export class KubernetesCluster implements AsyncDisposable {
       ...options,
       args: ["--kube-subnet-mgr", "--node-name=", `--net-config-path=${join(this.lab.dir, "net-conf.json")}`, ...args],
       env: {
-        KUBERNETES_SERVICE_HOST: SERVER,
+        KUBERNETES_SERVICE_HOST: OUTSIDE,
         KUBERNETES_SERVICE_PORT: String(this.server.port),
         POD_NAMESPACE: "kube-system",
         POD_NAME: podOf(node),
@@ -78,7 +67,7 @@ export class KubernetesCluster implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.lab[Symbol.asyncDispose]();
     await this.server[Symbol.asyncDispose]();
-    await run(["ip", "link", "del", "api"]).catch(() => {});
+    await leaveOutside();
   }
 }
 

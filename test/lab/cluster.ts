@@ -36,10 +36,15 @@ export class Cluster implements AsyncDisposable {
     this.#options = options;
   }
 
-  /** Builds the lab, starts the agents, waits until all see each other, and adds a pod to each node. */
-  static async create(labOptions: LabOptions, agentOptions: AgentOptions): Promise<Cluster> {
+  /**
+   * Builds the lab, starts the agents, waits until all see each other, and adds a pod to each node.
+   *
+   * @param options How agents are started, or what prepares the lab for them and then says so.
+   */
+  static async create(labOptions: LabOptions, options: AgentOptions | ((lab: Lab) => Promise<AgentOptions>)): Promise<Cluster> {
     const lab = await Lab.create(labOptions);
     try {
+      const agentOptions = typeof options === "function" ? await options(lab) : options;
       const agents = lab.nodes.map((node) => ({ node, agent: node.agent(agentOptions) }));
       for (const { agent } of agents) await agent.inSync(lab.nodes.length - 1);
       for (const { agent } of agents) await agent.ready();

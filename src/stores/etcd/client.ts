@@ -12,7 +12,7 @@ import { quote } from "../../config/errors.ts";
 import type { Secret } from "../../config/secret.ts";
 import { type Access, readAtMost, Transport } from "../transport.ts";
 import { Endpoints } from "./endpoints.ts";
-import { CODES, EtcdError, etcdError, refusal } from "./error.ts";
+import { CERTIFICATE_USERS, CODES, EtcdError, etcdError, refusal, SPEAKS_TLS } from "./error.ts";
 import { TlsFiles, type TlsPaths } from "./tls_files.ts";
 
 /** Where a cluster is and who asks. */
@@ -178,9 +178,11 @@ export class EtcdClient {
       throw this.#explain(await refusal(path, origin, answer));
     } catch (error) {
       signal.throwIfAborted();
-      if (error instanceof EtcdError || url.protocol === "http:") throw error;
+      if (error instanceof EtcdError) throw error;
       const { message } = error as Error;
-      throw new Error(message + this.#files.hint(access.tls, message), { cause: error });
+      const cutOff = /socket hang up|ECONNRESET|closed/.test(message) ? SPEAKS_TLS.replace("it speaks", "if it speaks") : "";
+      const hint = url.protocol === "http:" ? cutOff : this.#files.hint(access.tls, message);
+      throw new Error(message + hint, { cause: error });
     }
   }
 
@@ -224,10 +226,7 @@ export class EtcdClient {
 
   #explain(error: EtcdError): EtcdError {
     if (this.#o.user !== null || !/user name is empty/.test(error.said)) return error;
-    const remedy = this.#files.hasCertificate
-      ? "etcd looks for the user in a client certificate only over gRPC, not over its JSON gateway: " +
-        "give --etcd-username and --etcd-password beside the certificate"
-      : "give --etcd-username and --etcd-password";
+    const remedy = this.#files.hasCertificate ? CERTIFICATE_USERS : "give --etcd-username and --etcd-password";
     return new EtcdError(`${error.message}; authentication is on: ${remedy}`, error.code, error.said);
   }
 }

@@ -40,6 +40,13 @@ export class EtcdError extends Error {
   }
 }
 
+/** What to say where a server may want TLS. */
+export const SPEAKS_TLS = "; it speaks TLS: give --etcd-cafile, or https:// in --etcd-endpoints";
+/** What to say to who is a user by certificate. */
+export const CERTIFICATE_USERS =
+  "etcd takes a user from a client certificate only over gRPC, not over its JSON gateway, and with " +
+  "authentication on it refuses certificates with a common name there: give --etcd-username and --etcd-password, and a client " +
+  "certificate without a common name";
 const LONGEST_BODY = 64 * 1024;
 
 /** The error for an answer whose status is not 200; reads its body. */
@@ -52,10 +59,13 @@ export async function refusal(what: string, origin: string, { status, body }: An
   } catch { // not etcd's own words
   }
   const said = oneLine(text.trim()) || "nothing more";
+  if (/CommonName of client/.test(said)) {
+    return new EtcdError(`etcd at ${origin} refused ${what}: ${said}; ${CERTIFICATE_USERS}`, CODES.invalidArgument, said);
+  }
   const remedy = status === 404
     ? "; it must be etcd 3.4 or later, with its JSON gateway on (--enable-grpc-gateway)"
     : /HTTPS server/.test(said)
-    ? "; it speaks TLS: give --etcd-cafile, or https:// in --etcd-endpoints"
+    ? SPEAKS_TLS
     : "";
   return new EtcdError(`What answers at ${origin} is not etcd's: status ${status}, ${said}${remedy}`, CODES.unavailable, said);
 }
