@@ -1,24 +1,68 @@
 /**
- * The guide docs/write-a-backend.md: its finished file reaches other nodes on a machine that has nothing but the agent.
+ * The guide docs/write-a-backend.md, step by step: each file in it passes the check, and the last one reaches other nodes on a machine
+ * that has nothing but the agent.
  *
  * @module
  */
 
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
-import { resolve } from "node:path";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { labTest } from "./case.ts";
 import { Cluster, subnetOf } from "./cluster.ts";
-import { until } from "./command.ts";
+import { attempt, run, until } from "./command.ts";
 import { Image } from "./image.ts";
+import { agentCommand } from "./paths.ts";
 
-const GUIDE = readFileSync(resolve(import.meta.dirname!, "../../docs/write-a-backend.md"), "utf8");
+const ROOT = resolve(import.meta.dirname!, "../..");
+const GUIDE = readFileSync(join(ROOT, "docs/write-a-backend.md"), "utf8");
 const NAME = "by-gateway";
+const AGENT = agentCommand("binary")[0]!;
 
 /** The code blocks of a language, in order. */
 function blocks(language: string): string[] {
   return [...GUIDE.matchAll(/^```(\w+)\n([^]*?)^```$/gm)].filter(([, is]) => is === language).map(([, , text]) => text!);
 }
+
+labTest(
+  "the commands of the guide work; the file of its first step has the fault that it tells of, those of the others pass",
+  async () => {
+    const dir = "/run/guide";
+    mkdirSync(dir);
+    const [begin, check] = blocks("sh") as [string, string];
+    const shell = async (text: string) => await attempt(["sh", "-ec", `cd "$0"; agent() { ${AGENT} "$@"; }; ${text}`, dir]);
+    assert.equal((await shell(begin)).code, 0);
+    const steps = blocks("ts");
+    assert.equal(steps.length, 3);
+    for (const [i, text] of steps.entries()) {
+      writeFileSync(join(dir, `${NAME}.ts`), text);
+      const { code, stdout, stderr } = await shell(check);
+      assert.equal(code, i === 0 ? 1 : 0, `step ${i + 1}:\n${stdout}${stderr}`);
+      if (i === 0) assert.ok(stdout.includes(blocks("text")[0]!), stdout);
+      else assert.match(stdout, /\n\d+ passed, 0 failed, 0 skipped\n$/);
+    }
+  },
+);
+
+labTest("the files of all steps have the types that an author is shown", async () => {
+  const dir = "/run/types";
+  mkdirSync(dir);
+  const files = blocks("ts").map((text, i) => [join(dir, `step${i + 1}.ts`), text] as const);
+  for (const [file, text] of files) writeFileSync(file, text);
+  const imports = { weft: join(ROOT, "src/mod.ts") };
+  writeFileSync(
+    join(dir, "deno.json"),
+    JSON.stringify({ imports, compilerOptions: { strict: true, noUncheckedIndexedAccess: true } }),
+  );
+  await run([
+    join(ROOT, "node_modules/.bin/deno"),
+    "check",
+    "--quiet",
+    "--config",
+    join(dir, "deno.json"),
+    ...files.map(([file]) => file),
+  ]);
+});
 
 labTest("the finished backend reaches other nodes on a machine with nothing but the agent and the C library", async () => {
   const image = await Image.create("/run/image");
