@@ -66,7 +66,7 @@ labTest("the files of all steps have the types that an author is shown", async (
 
 labTest("the finished backend reaches other nodes on a machine with nothing but the agent and the C library", async () => {
   const image = await Image.create("/run/image");
-  assert.deepEqual(readdirSync(image.root).filter((name) => !/^lib/.test(name)).sort(), ["agent", "dev", "proc", "run", "sys"]);
+  assert.deepEqual(readdirSync(image.root).filter((name) => !/^lib/.test(name)).sort(), ["agent", "proc", "run"]);
   image.write(`/etc/weft/backends/${NAME}.ts`, blocks("ts").at(-1)!);
   image.write("/etc/weft/gateways.json", blocks("json")[0]!);
   const [[name, gateway]] = Object.entries(JSON.parse(blocks("json")[0]!)) as [[string, string]];

@@ -9,8 +9,8 @@ import { dirname, join } from "node:path";
 import { run } from "./command.ts";
 import { agentCommand } from "./paths.ts";
 
-/** What is mounted from the machine: devices, the kernel's own files, and the folders of the lab. */
-const MOUNTED = ["/dev", "/proc", "/sys", "/run"];
+/** What is mounted from the machine: what the kernel tells of processes, and the files of the lab. */
+const MOUNTED = ["/proc", "/run"];
 
 /** The root folder of an image. It is gone with the lab's namespaces. */
 export class Image {
@@ -28,7 +28,7 @@ export class Image {
     image.#add(binary, "/agent");
     for (const folder of MOUNTED) {
       mkdirSync(join(root, folder), { recursive: true });
-      await run(["mount", "--bind", folder, join(root, folder)]);
+      await run(["mount", "--rbind", folder, join(root, folder)]);
     }
     return image;
   }
