@@ -13,7 +13,6 @@
  * @module
  */
 
-import { readFileSync } from "node:fs";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
@@ -27,6 +26,7 @@ import type { Node } from "../test/lab/node.ts";
 import { agentCommand } from "../test/lab/paths.ts";
 import { fill, nameOf } from "./kubernetes_nodes.ts";
 import { LimitedGroup } from "./limits.ts";
+import { memoryOf } from "./memory.ts";
 
 const LAB = {
   segments: { A: ["a1"], B: ["b1"] },
@@ -34,12 +34,6 @@ const LAB = {
 };
 const DIRECTROUTING = { backend: "directrouting" };
 const PATIENCE = 600_000;
-
-/** Memory of a process in MiB, by the name of a line of its status. */
-function memoryOf(pid: number, name: string): number {
-  const kilobytes = new RegExp(`${name}:\\s+(\\d+)`).exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
-  return Number(kilobytes ?? 0) / 1024;
-}
 
 /** Watches a process's anonymous memory. */
 class Peak implements Disposable {

@@ -120,7 +120,9 @@ export class Transport {
     const hostname = url.hostname.replace(/^\[|\]$/g, "");
     const sent = protocol.request({ agent, hostname, port: url.port, path, method: request.method, headers });
     return new Promise((resolve, reject) => {
+      let settled = false; // a request that was given up tells of its end once more, and others' connections are new by then
       const settle = () => {
+        settled = true;
         clearTimeout(timer);
         signal.removeEventListener("abort", onAbort);
       };
@@ -131,6 +133,7 @@ export class Transport {
       };
       const onAbort = () => fail(signal.reason);
       const onError = (error: Error) => {
+        if (settled) return;
         fail(this.#unreachable(access, error));
         this.#connections?.forget();
       };
