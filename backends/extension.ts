@@ -210,6 +210,8 @@ function noteFile(): string {
 /** Runs the commands for peers. */
 class Peers {
   readonly #added: Added;
+  /** Keys of the peers for which the add command was run by this agent, on the node as it is. */
+  readonly #done = new Set<string>();
   /** Keys of the peers whose add command failed last time. */
   readonly #failed = new Set<string>();
   readonly #limit: number;
@@ -217,6 +219,11 @@ class Peers {
   constructor(added: Added, limit: number) {
     this.#added = added;
     this.#limit = limit;
+  }
+
+  /** The node is another: what was done may be gone. */
+  again(): void {
+    this.#done.clear();
   }
 
   /** Brings the peers to what they are now. @returns What went wrong, by key. */
@@ -228,10 +235,12 @@ class Peers {
     const remove = async (key: string, words: Words) => {
       await call("SubnetRemoveCommand", words).catch(({ message }) => log("warning", `${key}: ${message}`));
       known.delete(key);
+      this.#done.delete(key);
     };
     const add = async (key: string, words: Words) => {
       const before = known.get(key);
       const same = JSON.stringify(before) === JSON.stringify(words);
+      if (same && this.#done.has(key)) return;
       // What stands there leads elsewhere, or is half of what was to be done: a command that adds would meet it.
       if (before !== undefined && !same) await remove(key, before);
       else if (this.#failed.has(key)) await remove(key, words);
@@ -239,6 +248,7 @@ class Peers {
         await call("SubnetAddCommand", words);
         this.#failed.delete(key);
         known.set(key, words);
+        this.#done.add(key);
         log("debug", `SubnetAddCommand has added ${key}`);
       } catch (error) {
         const { message } = error as Error;
@@ -269,6 +279,10 @@ class Peers {
  */
 export function extension(note: () => string = noteFile, limits: typeof LIMITS = LIMITS): Backend<Options, Data, Data> {
   let peers: Peers | null = null;
+  let published: Data | undefined;
+  let toldBefore = "";
+  const call = async (name: Command, options: Options, words: Words, limit: number, { signal }: EffectContext) =>
+    options[name] === "" ? null : await run(name, options[name], words, limit, signal);
   return {
     name: "extension",
     api: 1,
@@ -282,25 +296,29 @@ export function extension(note: () => string = noteFile, limits: typeof LIMITS =
     node: () => [],
     peer: () => ({ path: "extension", items: [] }),
     effects: {
-      async start({ signal }, _node, options) {
-        const command = options.PreStartupCommand;
-        if (command === "") return null;
-        const said = await run("PreStartupCommand", command, NOTHING, limits.start, signal);
-        const fault = unfit(said);
+      /** Once for an agent, as in flannel: a device that is made anew would take all that is on it. */
+      async start(context, _node, options) {
+        if (published !== undefined) return published;
+        const said = await call("PreStartupCommand", options, NOTHING, limits.start, context);
+        const fault = said === null ? null : unfit(said);
         if (fault !== null) throw new Error(`PreStartupCommand: what it printed can not be published: ${fault}`);
-        return said;
+        return published = said;
       },
-      async ready({ signal }, { sides }, options) {
-        const command = options.PostStartupCommand;
+      /** Once, and again for another subnet or address. */
+      async ready(context, { sides }, options) {
         const network = sides.find(({ family }) => family === 4)?.network ?? "";
         const words = { env: { NETWORK: network, ...variables(sides) }, input: "" };
-        if (command !== "") await run("PostStartupCommand", command, words, limits.start, signal);
+        if (JSON.stringify(words) === toldBefore) return;
+        await call("PostStartupCommand", options, words, limits.start, context);
+        toldBefore = JSON.stringify(words);
+        peers?.again();
       },
-      peers: (context, changes, _node, options) =>
-        (peers ??= new Peers(new Added(note()), limits.subnet)).change(context, changes, options),
-      async stop({ signal }, _node, options) {
-        const command = options.ShutdownCommand;
-        if (command !== "") await run("ShutdownCommand", command, NOTHING, limits.shutdown, signal);
+      peers(context, changes, _node, options) {
+        peers ??= new Peers(new Added(note()), limits.subnet);
+        return peers.change(context, changes, options);
+      },
+      async stop(context, _node, options) {
+        await call("ShutdownCommand", options, NOTHING, limits.shutdown, context);
       },
     },
   };

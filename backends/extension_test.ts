@@ -36,7 +36,7 @@ class Bench implements Disposable {
     let all = new Map<string, EffectPeer<Data>>();
     return {
       start: () => start!(this.context, NODE, options),
-      ready: () => ready!(this.context, NODE, options),
+      ready: (sides = NODE.sides) => ready!(this.context, { ...NODE, sides }, options),
       stop: () => stop!(this.context, NODE, options),
       /** Makes these all the peers there are; tells of `put`, by default all of them. */
       peers: async (now: readonly EffectPeer<Data>[], put = now) => {
@@ -120,6 +120,26 @@ test("extension tells PostStartupCommand of this node, and waits for nothing tha
   assert.deepEqual(bench.lines("out"), ["10.244.0.0/16 10.244.1.0/24 192.0.2.1 fd00:10:244:1::/64 2001:db8::1"]);
   await bench.backend({ ShutdownCommand: `echo bye >${out}` }).stop();
   assert.deepEqual(bench.lines("out"), ["bye"]);
+});
+
+test("extension runs start-up commands once, and the later one again for another address, after which peers are added again", async () => {
+  using bench = new Bench();
+  const note = (what: string) => `echo ${what} >>${bench.dir}/out`;
+  const backend = bench.backend({
+    PreStartupCommand: note("pre"),
+    PostStartupCommand: note("post"),
+    SubnetAddCommand: note("add"),
+  });
+  const [v4, v6] = NODE.sides as [NodeSide<Data>, NodeSide<Data>];
+  for (let i = 0; i < 2; i++) {
+    await backend.start();
+    await backend.ready([{ ...v4, segments: ["eth0", `eth${i}`] }, v6]);
+    await backend.peers([peer(2)]);
+  }
+  assert.deepEqual(bench.lines("out"), ["add", "post", "pre"]);
+  await backend.ready([{ ...v4, publicIp: v4.subnet.split("/")[0] as typeof v4.publicIp }, v6]);
+  await backend.peers([peer(2)]);
+  assert.deepEqual(bench.lines("out"), ["add", "add", "post", "post", "pre"]);
 });
 
 test("what other nodes publish reaches commands on standard input and in variables only", async () => {
