@@ -34,7 +34,8 @@ export const PURPOSES = {
 
 /**
  * One row: what to look for, what for, and the package that brings it. `optional`: tests and benches probe for it and name what they
- * skip. `unpacked`: never installed into the machine, since that would start a service. `installed`: of no use if only unpacked.
+ * skip. `unpacked`: never installed into the machine, since that would start a service or take the place of what runs there.
+ * `installed`: of no use if only unpacked. `root`: of no use to an ordinary user.
  */
 export const NEEDS = [
   { library: LIBNL, for: "build", apt: "libnl-3-200", dnf: "libnl3", pacman: "libnl", zypper: "libnl3-200" },
@@ -77,6 +78,11 @@ export const NEEDS = [
     zypper: "cni-plugins",
     optional: true,
   },
+  ...["containerd", "runc", "buildah", "debootstrap"].map((name) => ({
+    ...{ command: name, for: "test", apt: name, dnf: name, pacman: name, zypper: name },
+    ...{ optional: true, unpacked: true, root: true },
+  })),
+  { command: "busybox", for: "test", apt: "busybox-static", dnf: "busybox", pacman: "busybox", zypper: "busybox", optional: true },
   { command: "gcc", for: "bench", apt: "gcc", dnf: "gcc", pacman: "gcc", zypper: "gcc", optional: true, installed: true },
   {
     file: "/usr/include/string.h",
@@ -105,7 +111,11 @@ export function nameOf({ command, library, file, cni }) {
   return command ?? library ?? file ?? `CNI plugin ${cni}`;
 }
 
-/** Where what a row looks for is, or `null`. */
+/**
+ * Where what a row looks for is, or `null`.
+ *
+ * @param {{ command?: string, library?: string, file?: string, cni?: string }} row
+ */
 export function find({ command, library, file, cni }) {
   if (library !== undefined) return findLibrary(library);
   if (file !== undefined) return existsSync(file) ? file : null;

@@ -27,7 +27,8 @@ export function setup(...purposes) {
   }
   bringModules();
   const wanted = new Set(purposes.flatMap((purpose) => PURPOSES[purpose]));
-  const missing = () => NEEDS.filter((row) => wanted.has(row.for) && find(row) === null);
+  const ofUse = (row) => wanted.has(row.for) && (process.getuid() === 0 || !row.root);
+  const missing = () => NEEDS.filter((row) => ofUse(row) && find(row) === null);
   const [needed, optional] = [missing().filter((row) => !row.optional), missing().filter((row) => row.optional)];
   if (needed.length > 0) attempt(needed);
   for (const row of optional) ifPossible(() => attempt([row]));

@@ -12,7 +12,9 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { buildImage } from "./image.mjs";
 import { ROOT } from "./needs.mjs";
+import { buildPrograms } from "./programs.mjs";
 import { run, step } from "./step.mjs";
 import { setup } from "./setup.mjs";
 
@@ -88,6 +90,13 @@ async function testAll({ quick }) {
     await perform(quickSteps());
     if (quick) return total;
     await perform([step("build", process.execPath, ["scripts/build.mjs"])]);
+    for (const bring of [buildPrograms, buildImage]) { // needs the network, so not in the lab
+      try {
+        bring();
+      } catch (error) {
+        console.log(`going on without: ${error.message}`);
+      }
+    }
     await perform(await labSteps({ folder }));
     return total;
   } finally {

@@ -1,5 +1,5 @@
 /**
- * The API server that the tests of the Kubernetes store need, and the etcd below it.
+ * The programs of a real Kubernetes, and the etcd below it.
  *
  * @module
  */
@@ -9,8 +9,13 @@ import { ETCD, ETCD_3_6, find, type Found } from "./binaries.ts";
 export { type Found, lackOf } from "./binaries.ts";
 
 /** The API server. */
-export const KUBE_APISERVER: Found = find("kube-apiserver", "KUBE_APISERVER", "kubernetes", ["kube-apiserver"]);
+export const KUBE_APISERVER: Found = kubernetesProgram("kube-apiserver");
 /** An etcd of today, over which an API server can stream lists. */
 export const NEW_ETCD: Found = ETCD_3_6;
 /** Any etcd, by preference the distribution's old one, over which an API server can not. */
 export const ANY_ETCD: Found = "lack" in ETCD ? NEW_ETCD : ETCD;
+
+/** A program of Kubernetes, by its name. */
+export function kubernetesProgram(name: string): Found {
+  return find("kubernetes", name);
+}

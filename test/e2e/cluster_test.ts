@@ -1,0 +1,143 @@
+/**
+ * The manifests on a real cluster, with the image of the Containerfile: three nodes on two segments, pods that ping each other.
+ *
+ * One cluster for all cases, which follow each other as in a cluster's life. Packets go between running pods all the while, 100 a
+ * second from one node to the others, so each case also shows that it loses none.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { ROOT } from "../../scripts/needs.mjs";
+import { Cluster, clusterLack } from "./cluster.ts";
+import { rightsOf } from "./rights.ts";
+
+const skip = clusterLack();
+const MANIFEST = readFileSync(join(ROOT, "deploy/weft.yaml"), "utf8");
+const FROM = "a1-0";
+const TO = ["a2-0", "b1-0"];
+/** What `trial` of cluster.py found. */
+interface Trial {
+  readonly nodes_ready: number;
+  readonly pods: number;
+  readonly pairs: number;
+  readonly lost: number;
+}
+
+interface Memory {
+  readonly container: Readonly<Record<string, { readonly peak: number; readonly limit: number | null }>>;
+}
+
+interface Pod {
+  readonly metadata: { readonly name: string };
+  readonly status: { readonly containerStatuses?: readonly { readonly restartCount: number; readonly ready: boolean }[] };
+}
+
+describe("a cluster of three nodes", { skip }, () => {
+  let cluster: Cluster;
+  let sent = 0;
+  before(async () => {
+    if (!skip) cluster = await Cluster.start();
+  });
+  after(() => cluster?.[Symbol.asyncDispose]());
+
+  const manifest = (name: string) => readFileSync(resolve(import.meta.dirname!, "manifests", name), "utf8");
+  const podsOf = (namespace: string) => cluster.get<Pod[]>("pods", "-n", namespace);
+
+  /** Deploys a manifest and waits until its agents are ready. */
+  async function deploy(text: string, namespace: string, name: string): Promise<void> {
+    await cluster.ask("apply", [text]);
+    await cluster.ask("daemonset_ready", [namespace, name]);
+  }
+
+  /** Deletes a DaemonSet and waits until its pods are gone. */
+  async function remove(namespace: string, name: string): Promise<void> {
+    await cluster.kubectl("delete", "daemonset", "-n", namespace, name, "--cascade=foreground");
+    assert.deepEqual(await podsOf(namespace), []);
+  }
+
+  /** Sends packets to the pods in rounds of a second, until they are counted. */
+  async function startPackets(): Promise<void> {
+    const pods = await cluster.ask<Record<string, string>>("pods_ready", [TO]);
+    const rounds = (address: string) =>
+      `(while [ ! -e /tmp/stop ]; do ping -n -i 0.01 -c 100 -W 2 ${address}; done > /tmp/${address}.flow 2>&1 &)`;
+    await cluster.inPod(FROM, Object.values(pods).map(rounds).join("; "));
+  }
+
+  /** How many packets of the rounds so far were lost; there must be new ones. */
+  async function lostPackets(): Promise<number> {
+    const counts = await cluster.inPod(FROM, "sleep 1.2; grep -h transmitted /tmp/*.flow");
+    const rounds = counts.trim().split("\n").map((line) => line.match(/\d+/g)!.map(Number));
+    const [before, received] = [sent, rounds.reduce((sum, round) => sum + round[1]!, 0)];
+    sent = rounds.reduce((sum, round) => sum + round[0]!, 0);
+    assert(sent > before + 100, `${sent} packets after ${before}`);
+    return sent - received;
+  }
+
+  /** New pods on two nodes reach each other. */
+  async function newPodsWork(suffix: string): Promise<void> {
+    const names = [`a1-${suffix}`, `b1-${suffix}`];
+    for (const name of names) await cluster.ask("pod", [name, name.split("-")[0]]);
+    const addresses = await cluster.ask<Record<string, string>>("pods_ready", [names]);
+    assert.deepEqual(await cluster.ask("ping", [names[0], [addresses[names[1]!]]]), { [addresses[names[1]!]!]: 0 });
+  }
+
+  /** No container of an agent was started again, none came over its limit. */
+  async function withinLimits(namespace: string, limit: number | null): Promise<void> {
+    const pods = await podsOf(namespace);
+    assert.deepEqual(pods.map(({ status }) => status.containerStatuses!.map((it) => it.restartCount)), [[0], [0], [0]]);
+    const { container } = await cluster.ask<Memory>("memory");
+    const names = pods.map(({ metadata }) => metadata.name);
+    const agents = Object.entries(container).filter(([name]) => names.includes(name.split("/")[0]!));
+    assert.deepEqual(agents.map(([, it]) => it.limit), [limit, limit, limit]);
+    for (const [name, { peak }] of agents) assert(peak < 50, `${name} took ${peak} MiB`);
+  }
+
+  test("deploy/weft.yaml: agents and nodes get ready, all pods ping each other, inside 100m and 50Mi", async () => {
+    const trial = await cluster.ask<Trial>("trial", [MANIFEST, "kube-weft/weft"]);
+    assert.deepEqual([trial.nodes_ready, trial.pods, trial.pairs, trial.lost], [3, 6, 30, 0]);
+    await withinLimits("kube-weft", 50);
+    await startPackets();
+  });
+
+  test("a rollout of a changed DaemonSet loses no packet", async () => {
+    const before = (await podsOf("kube-weft")).map(({ metadata }) => metadata.name);
+    const patch = { spec: { template: { metadata: { annotations: { changed: "yes" } } } } };
+    await cluster.kubectl("patch", "daemonset", "-n", "kube-weft", "weft", "--patch", JSON.stringify(patch));
+    await cluster.ask("kubectl", ["rollout", "status", "-n", "kube-weft", "daemonset/weft"], { timeout: 120 });
+    const pods = await podsOf("kube-weft");
+    assert.equal(pods.filter(({ metadata }) => !before.includes(metadata.name)).length, 3);
+    assert.equal(await lostPackets(), 0);
+    await withinLimits("kube-weft", 50);
+  });
+
+  test("the rights of deploy/weft.yaml are those that agents make use of, and enough", () => {
+    const asked = cluster.audited("kube-weft:weft").filter(({ objectRef }) => objectRef !== undefined);
+    assert.deepEqual(asked.filter(({ responseStatus }) => responseStatus?.code === 403), []);
+    const used = asked.map(({ verb, objectRef }) => [objectRef!.resource, objectRef!.subresource, verb].filter(Boolean).join("/"));
+    assert.deepEqual([...new Set(used)].sort(), rightsOf(MANIFEST));
+  });
+
+  test("deleting the DaemonSet loses no packet of running pods", async () => {
+    await remove("kube-weft", "weft");
+    assert.equal(await lostPackets(), 0);
+  });
+
+  test("flannel's manifest with the image's name swapped works, and takes over without a lost packet", async () => {
+    await deploy(manifest("flannel.yaml"), "kube-flannel", "kube-flannel-ds");
+    await newPodsWork("flannel");
+    await withinLimits("kube-flannel", null);
+    await remove("kube-flannel", "kube-flannel-ds");
+    assert.equal(await lostPackets(), 0);
+  });
+
+  test("the walk-through's manifest with the image's name swapped works, and takes over without a lost packet", async () => {
+    await deploy(manifest("walkthrough.yaml"), "kube-system", "kube-flannel-ds");
+    await newPodsWork("walkthrough");
+    await withinLimits("kube-system", 50);
+    assert.equal(await lostPackets(), 0);
+  });
+});
