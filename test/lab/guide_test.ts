@@ -6,7 +6,7 @@
  */
 
 import assert from "node:assert/strict";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { labTest } from "./case.ts";
 import { Cluster, subnetOf } from "./cluster.ts";
@@ -44,24 +44,20 @@ labTest(
   },
 );
 
-labTest("the files of all steps have the types that an author is shown", async () => {
+labTest("the files of all steps have the types that an author gets with the package", async () => {
   const dir = "/run/types";
   mkdirSync(dir);
+  const modules = join(dir, "node_modules");
+  mkdirSync(join(modules, "weft"), { recursive: true });
+  await run(["npm", "pack", "--silent", "--pack-destination", dir, ROOT], { env: { npm_config_cache: join(dir, "cache") } });
+  await run(["tar", "-xzf", join(dir, "weft-0.1.0.tgz"), "-C", join(modules, "weft"), "--strip-components=1"]);
+  for (const name of ["@types", "undici-types"]) symlinkSync(join(ROOT, "node_modules", name), join(modules, name));
+  writeFileSync(join(dir, "package.json"), JSON.stringify({ dependencies: { weft: "*", "@types/node": "*" } }));
+  writeFileSync(join(dir, "deno.json"), JSON.stringify({ nodeModulesDir: "manual", compilerOptions: { strict: true } }));
   const files = blocks("ts").map((text, i) => [join(dir, `step${i + 1}.ts`), text] as const);
   for (const [file, text] of files) writeFileSync(file, text);
-  const imports = { weft: join(ROOT, "src/mod.ts") };
-  writeFileSync(
-    join(dir, "deno.json"),
-    JSON.stringify({ imports, compilerOptions: { strict: true, noUncheckedIndexedAccess: true } }),
-  );
-  await run([
-    join(ROOT, "node_modules/.bin/deno"),
-    "check",
-    "--quiet",
-    "--config",
-    join(dir, "deno.json"),
-    ...files.map(([file]) => file),
-  ]);
+  const config = ["--config", join(dir, "deno.json")];
+  await run([join(ROOT, "node_modules/.bin/deno"), "check", "--quiet", ...config, ...files.map(([file]) => file)]);
 });
 
 labTest("the finished backend reaches other nodes on a machine with nothing but the agent and the C library", async () => {
