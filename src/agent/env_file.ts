@@ -74,7 +74,7 @@ export class EnvFile {
       const { networks, subnets } = parseSubnetEnv(text, this.#path);
       return networks.flatMap((network) => {
         const subnet = subnets.find((subnet) => familyOf(subnet) === familyOf(network));
-        return subnet === undefined ? [] : [{ network, length: lengthOf(subnet) }];
+        return subnet === undefined ? [] : [{ network, subnet, length: lengthOf(subnet) }];
       });
     } catch (error) {
       this.#log("warning", `The old ${this.#path} is not used: ${(error as Error).message}`);

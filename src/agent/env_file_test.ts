@@ -22,7 +22,10 @@ const TEXT = "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANN
 
 test("EnvFile tells what the last run left, and writes nothing that stands there already", async () => {
   const { file, keeper: it } = keeper(TEXT);
-  assert.deepEqual(await it.read(), { subnets: ["10.244.1.0/24"], networks: [{ network: "10.244.0.0/16", length: 24 }] });
+  assert.deepEqual(await it.read(), {
+    subnets: ["10.244.1.0/24"],
+    networks: [{ network: "10.244.0.0/16", subnet: "10.244.1.0/24", length: 24 }],
+  });
   assert.match(it.problem!, /has not been written yet/);
   assert.equal(await it.write(env(1)), true);
   assert.deepEqual([it.problem, file.written.length], [null, 0]);

@@ -22,7 +22,20 @@ import {
 } from "../model/item.ts";
 import { FLAG, type Request, request } from "../netlink/frame.ts";
 import { type Template, template } from "../netlink/template.ts";
-import { ADDRESS, AF, IPIP_LINK, LINK, NEIGHBOUR, NEXTHOP, PROTOCOL_BOOT, ROUTE, RTM, SCOPE_ANY, UP } from "../netlink/rtnl.ts";
+import {
+  ADDRESS,
+  AF,
+  IPIP_LINK,
+  IPV6_METRIC,
+  LINK,
+  NEIGHBOUR,
+  NEXTHOP,
+  PROTOCOL_BOOT,
+  ROUTE,
+  RTM,
+  SCOPE_ANY,
+  UP,
+} from "../netlink/rtnl.ts";
 import { address, blackhole, fdb, gatewayOf, type Index, neighbour, nexthop, route, routeKey } from "./values.ts";
 
 const LOOSE = 2;
@@ -176,11 +189,12 @@ function drop(item: Item, index: Index): Request {
       return request(RTM.DELNEIGH, 0, NEIGHBOUR, neighbour(item, index));
     case "nexthop":
       return request(RTM.DELNEXTHOP, 0, NEXTHOP, { family: AF.UNSPEC, id: item.id });
-    case "route": // the protocol makes sure that it is still the route that was seen
+    case "route": // protocol and metric make sure that it is still the route that was seen
       return request(RTM.DELROUTE, 0, ROUTE, {
         ...routeKey(item),
         scope: SCOPE_ANY,
         protocol: item.adopted ? PROTOCOL_BOOT : PROTOCOL,
+        ...(familyOf(item.dst) === 6 && { priority: IPV6_METRIC }), // IPv4 takes the one without a metric first
       });
     case "blackhole":
       return request(RTM.DELROUTE, 0, ROUTE, blackhole(item));

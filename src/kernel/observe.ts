@@ -16,6 +16,7 @@ import {
   ADDRESS,
   AF,
   BLACKHOLE,
+  IPV6_METRIC,
   LAST_METRIC,
   NEIGHBOUR,
   NETCONF,
@@ -34,8 +35,6 @@ import {
 import { familyNumber, type LinkRow } from "./facts.ts";
 import type { Wireguard, WireguardState } from "./wireguard.ts";
 
-/** IPv6 routes without a metric get this one (IP6_RT_PRIO_USER). */
-const IPV6_METRIC = 1024;
 const ALL_DEVICES = -1;
 const STRICT = 1;
 /** IPv6 nexthop ids have this top nibble, which no IPv4 subnet's address has. */
@@ -196,8 +195,11 @@ function observeRoutes({ connection, own, names, values }: Look): (Route | Black
 function readRoute(row: RouteMessage, own: Ownership, names: ReadonlyMap<number, string>): Route | Blackhole | null {
   const metric = row.family === AF.INET6 ? IPV6_METRIC : 0;
   const ours = row.protocol === PROTOCOL;
-  if ((row.type !== UNICAST && !ours) || row.dst === undefined || row.tos !== 0) return null;
+  if (row.dst === undefined || row.tos !== 0) return null;
   const dst = cidrOf(row.dst as Ip, row.dstLength!);
+  // What flanneld makes where --ip-blackhole-route asks for it; ours has another metric.
+  const blackhole = row.type === BLACKHOLE && own.networks.some(({ subnet }) => subnet === dst);
+  if (row.type !== UNICAST && !ours && !blackhole) return null;
   const link = names.get(row.oif ?? 0);
   // flanneld leads a whole network to its wireguard device.
   const onOurs = !ours && row.gateway === undefined && own.links.includes(link ?? "");
@@ -207,7 +209,7 @@ function readRoute(row: RouteMessage, own: Ownership, names: ReadonlyMap<number,
   const src = row.prefSrc ?? null;
   const adopted = !ours && { adopted: true as const };
   if (row.nexthopId !== undefined) return { kind: "route", dst, to: row.nexthopId, src, ...adopted };
-  if (!ours && ((row.gateway === undefined && !onOurs) || link === undefined)) return null;
+  if (!ours && !blackhole && ((row.gateway === undefined && !onOurs) || link === undefined)) return null;
   return { kind: "route", dst, to: readHop(row, link), src, ...adopted };
 }
 

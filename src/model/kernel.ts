@@ -54,8 +54,11 @@ export interface Lookup {
 export interface Ownership {
   /** Names of the devices that the backend makes. */
   readonly links: readonly string[];
-  /** The pod networks, and the prefix length that their subnets have; `null` where it may be any longer than the network's. */
-  readonly networks: readonly { readonly network: Cidr; readonly length: number | null }[];
+  /**
+   * The pod networks, and the prefix length that their subnets have; `null` where it may be any longer than the network's. Of a network
+   * that a former agent left also this node's subnet in it.
+   */
+  readonly networks: readonly { readonly network: Cidr; readonly length: number | null; readonly subnet?: Cidr }[];
   /** Ids of nexthops that are planned now. */
   readonly nexthops: ReadonlySet<number>;
   /** Devices whose reverse-path filter matters. */

@@ -50,6 +50,8 @@ export const TABLE_MAIN = 254;
 export const UNICAST = 1;
 /** The kind of routes that drop without a word (RTN_BLACKHOLE). */
 export const BLACKHOLE = 6;
+/** IPv6 routes without a metric get this one (IP6_RT_PRIO_USER). */
+export const IPV6_METRIC = 1024;
 /** The last metric: every other route goes first. */
 export const LAST_METRIC = 0xffffffff;
 /** The destination is on the device itself, without a gateway (RT_SCOPE_LINK). */

@@ -143,6 +143,22 @@ labTest("what a former flanneld left is adopted: seen, kept where right, replace
   assert.equal((await run(["ip", "route", "show", "10.244.3.0/24"])).trim(), "");
 });
 
+labTest("a blackhole for this node's subnet that a former flanneld left is dropped, one for another subnet stays", async () => {
+  using room = await Room.open();
+  const blackholes = async () => (await run(["ip", "route"]) + await run(["ip", "-6", "route"])).match(/blackhole \S+/g) ?? [];
+  for (const [own, other] of [["10.244.1.0/24", "10.244.9.0/24"], ["fd00:244:0:1::/64", "fd00:244:0:9::/64"]] as const) {
+    await ip(`route add blackhole ${own}`, `route add blackhole ${other}`, `route add blackhole ${own} metric 77`);
+    assert.equal(room.held(route(other, 0)), null);
+    await room.drop(room.held(route(own, 0))!);
+    assert.deepEqual((await blackholes()).sort(), [`blackhole ${own}`, `blackhole ${other}`]); // one has another metric
+    await ip(`route del blackhole ${own} metric 77`, `route del blackhole ${other}`);
+    // In the meantime another node may have the subnet.
+    await ip(`route add blackhole ${own}`);
+    await room.put(route(own, hop(own.includes(":") ? "2001:db8::2" : "192.0.2.2", "d0")));
+    assert.deepEqual(await blackholes(), []);
+  }
+});
+
 labTest("dropping leaves a route of the other owner alone, whoever came last", async () => {
   using room = await Room.open();
   await ip("route add 10.244.3.0/24 via 192.0.2.2"); // boot

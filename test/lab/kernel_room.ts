@@ -32,8 +32,8 @@ import { run } from "./command.ts";
 export const OWN: Ownership = {
   links: ["flannel.1", "flannel-v6.1", "flannel.ipip", "flannel-wg"],
   networks: [
-    { network: parseCidr("10.244.0.0/16"), length: 24 },
-    { network: parseCidr("fd00:244::/48"), length: 64 },
+    { network: parseCidr("10.244.0.0/16"), length: 24, subnet: parseCidr("10.244.1.0/24") },
+    { network: parseCidr("fd00:244::/48"), length: 64, subnet: parseCidr("fd00:244:0:1::/64") },
   ],
   nexthops: new Set([0xf0000002]),
   reversePath: ["d0"],
