@@ -44,11 +44,10 @@ export interface Goal {
 }
 
 /**
- * What packets under way may still need stays so much longer, in milliseconds: a packet that was routed before a route changed asks for
- * neighbour and FDB entry after it.
+ * What may still be needed stays so much longer, in milliseconds. A packet that was routed before a route changed asks for neighbour and
+ * FDB entry after it; and other nodes go on sending to our device until they have followed a change that our lease told them of.
  */
-const LINGER = 1000;
-const LINGERING: ReadonlySet<Kind> = new Set<Kind>(["link", "address", "fdb", "neighbour"]);
+const LINGER: Readonly<Partial<Record<Kind, number>>> = { link: 5000, address: 5000, fdb: 1000, neighbour: 1000 };
 
 /** Looks and changes in one reconciliation at the most: a fight is not settled by going round. */
 const PASSES = 4;
@@ -211,9 +210,10 @@ export class Reconciler {
   #mayDrop({ item }: Change, { dropStale }: Goal, now: number): boolean {
     if (!dropStale || !this.#complete) return false;
     const key = keyOf(item);
-    if (LINGERING.has(item.kind)) {
+    const linger = LINGER[item.kind];
+    if (linger !== undefined) {
       if (!this.#unneeded.has(key)) this.#unneeded.set(key, now);
-      if (now - this.#unneeded.get(key)! < LINGER) return false;
+      if (now - this.#unneeded.get(key)! < linger) return false;
     }
     return (this.#failures.get(key)?.retryAt ?? 0) <= now;
   }
@@ -264,9 +264,12 @@ export class Reconciler {
   #retryAt(now: number): number | null {
     let at = this.#dirty.size > 0 ? now + LOOK_AGAIN : Infinity;
     for (const { retryAt } of this.#failures.values()) at = Math.min(at, retryAt);
-    let last = -Infinity; // what lingers goes all at once, after the last; if it does not go then, that is a failure
-    for (const since of this.#unneeded.values()) last = Math.max(last, since);
-    if (last + LINGER > now) at = Math.min(at, last + LINGER);
+    const due = new Map<Kind, number>(); // what lingers goes all at once, after the last of its kind; what stays then is a failure
+    for (const [key, since] of this.#unneeded) {
+      const kind = kindOf(key);
+      due.set(kind, Math.max(due.get(kind) ?? -Infinity, since + LINGER[kind]!));
+    }
+    for (const when of due.values()) if (when > now) at = Math.min(at, when);
     return at === Infinity ? null : at;
   }
 }

@@ -410,6 +410,22 @@ test("what packets under way may need stays a second longer than the route that 
   assert.deepEqual((await node.reconcile()).changed.map(({ item }) => item.kind), ["neighbour", "neighbour", "fdb", "fdb"]);
 });
 
+test("a device that is not needed any more stays for five seconds, in which others still send to it", async () => {
+  const node = await settled();
+  node.formerLinks = ["flannel.1", "flannel-v6.1"];
+  node.backend = hostGw as unknown as Backend;
+  node.change({});
+  node.peers = [];
+  const kinds = async () => new Set((await node.reconcile()).changed.map(({ item }) => item.kind));
+  await kinds();
+  node.now += 1_000;
+  assert.deepEqual(await kinds(), new Set(["neighbour", "fdb"]));
+  node.now += 3_999;
+  assert.deepEqual(await kinds(), new Set());
+  node.now += 1;
+  assert.deepEqual(await kinds(), new Set(["address", "link"]));
+});
+
 test("what is needed again before it went stays, and its time starts anew when it is not needed again", async () => {
   const node = await settled();
   node.peers = PEERS.slice(0, 2);

@@ -45,7 +45,7 @@ labTest("agents restarted with another backend replace routes in place, lose not
     await cluster.way("a1", "a2", path);
     const links = async () => (await cluster.on("a1").node.exec(["ip", "-br", "link"])).match(/flannel[^ ]*/g) ?? [];
     const wanted = backend === "host-gw" ? 0 : 2;
-    await until(`${wanted} vxlan devices are there`, async () => (await links()).length === wanted, { timeout: 5000 });
+    await until(`${wanted} vxlan devices are there`, async () => (await links()).length === wanted, { timeout: 10_000 });
   }
   assert.deepEqual(await traffic.stop(), []);
 });
