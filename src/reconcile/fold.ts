@@ -9,7 +9,7 @@
 
 import { type Cidr, contains, familyOf, hostOf, type Ip, lengthOf, type Span, spanOf, unusableAsPeer } from "../model/ip.ts";
 import type { Endpoint, Lease, LeaseRecord, Network, Range } from "../model/lease.ts";
-import { difference } from "./lists.ts";
+import { type Carried, carryOver } from "./lists.ts";
 import { type Claim, Territory } from "./territory.ts";
 
 /** What the rules compare a lease with. */
@@ -63,8 +63,7 @@ export class Folder {
   /** As {@linkcode fold}; the very same answer as before if nothing has changed. */
   fold(records: Iterable<LeaseRecord>, context: FoldContext): Fold {
     const key = keyOfContext(context);
-    const verdicts = judgeAll(records, key === this.#contextKey ? this.#verdicts : [], context);
-    const { gone, fresh } = difference(this.#verdicts, verdicts);
+    const { list: verdicts, gone, fresh } = judgeAll(records, this.#verdicts, key === this.#contextKey, context);
     this.#contextKey = key;
     this.#verdicts = verdicts;
     if (gone.size === 0 && fresh.length === 0) return this.#last;
@@ -84,21 +83,18 @@ function keyOfContext({ network, own, addresses }: FoldContext): string {
   return JSON.stringify([network.ranges, own.key, own.endpoints.map(({ subnet, publicIp }) => [subnet, publicIp]), addresses]);
 }
 
-/** Judges all records but those that have a verdict; most stand where they stood before. */
-function judgeAll(records: Iterable<LeaseRecord>, before: readonly Verdict[], context: FoldContext): Verdict[] {
-  const verdicts: Verdict[] = [];
+/** Judges all records but those that have a verdict, if those verdicts are good still. */
+function judgeAll(
+  records: Iterable<LeaseRecord>,
+  before: readonly Verdict[],
+  areGood: boolean,
+  context: FoldContext,
+): Carried<Verdict> {
   let rules: Rules | null = null;
-  let byRecord: ReadonlyMap<LeaseRecord, Verdict> | null = null;
-  for (const record of records) {
-    const here = before[verdicts.length];
-    if (here?.record === record) verdicts.push(here);
-    else {
-      byRecord ??= new Map(before.map((verdict) => [verdict.record, verdict]));
-      rules ??= new Rules(context);
-      verdicts.push(byRecord.get(record) ?? rules.judge(record));
-    }
-  }
-  return verdicts;
+  const carried = carryOver([...records], areGood ? before : [], ({ record }) => record, (record) => {
+    return (rules ??= new Rules(context)).judge(record);
+  });
+  return areGood ? carried : { ...carried, gone: new Set(before) };
 }
 
 /** The rules for a record by itself. */

@@ -12,7 +12,7 @@ import type { BackendPort, PeerAnswer } from "../model/backend_port.ts";
 import { type Cidr, familyOf, type Ip } from "../model/ip.ts";
 import { type Item, keyOf } from "../model/item.ts";
 import type { Endpoint, Lease } from "../model/lease.ts";
-import { difference } from "./lists.ts";
+import { type Carried, carryOver, difference } from "./lists.ts";
 import { holdersOf, NexthopIds, throughNexthop } from "./nexthops.ts";
 import type { Waiting } from "./retain.ts";
 
@@ -124,8 +124,7 @@ export class Planner {
     const sameWays = ways !== undefined && ways === last?.ways && same(nexthops, last.nexthops);
     const sameAnswers = edition === last?.edition;
     const asks = (known: Known) => (!sameWays && !isCurrent(known, nexthops)) || (!sameAnswers && !isAnswered(known, input));
-    const now = this.#recall(input, nexthops, anew ? [] : this.#known, sameWays && sameAnswers ? () => false : asks);
-    const { gone, fresh } = difference(this.#known, now);
+    const { list: now, gone, fresh } = this.#recall(input, nexthops, anew, sameWays && sameAnswers ? null : asks);
     if (gone.size > 0) backend.forget(vanished(gone, fresh));
     this.#last = { backend, sides, ways, edition, nexthops };
     this.#known = now;
@@ -142,19 +141,14 @@ export class Planner {
     return { ids, holders: holdersOf(ids, foreign) };
   }
 
-  /** What is known of each peer, anew of those with another lease, and of those that `asks` names. */
-  #recall(input: PlanInput, nexthops: Nexthops, before: readonly Known[], asks: (known: Known) => boolean): readonly Known[] {
-    let byLease: ReadonlyMap<Lease, Known> | null = null;
-    const now: Known[] = [];
-    for (const lease of input.peers) {
-      let known = before[now.length]; // most stand where they stood before
-      if (known?.lease !== lease) {
-        byLease ??= new Map(before.map((known) => [known.lease, known]));
-        known = byLease.get(lease);
-      }
-      now.push(known === undefined || asks(known) ? knownOf(lease, input, nexthops) : known);
-    }
-    return now;
+  /** What is known of each peer: all is asked anew, or what has another lease and what `asks` names, if it is there. */
+  #recall(input: PlanInput, nexthops: Nexthops, anew: boolean, asks: ((known: Known) => boolean) | null): Carried<Known> {
+    const make = (lease: Lease) => knownOf(lease, input, nexthops);
+    const carried = carryOver(input.peers, anew ? [] : this.#known, ({ lease }) => lease, make);
+    if (anew) return { ...carried, gone: new Set(this.#known) };
+    if (asks === null) return carried;
+    const list = carried.list.map((known) => asks(known) ? make(known.lease) : known);
+    return { list, ...difference(this.#known, list) };
   }
 
   /** Takes over what has changed; `null` if peers clash. */

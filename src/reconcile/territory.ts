@@ -19,7 +19,7 @@ export interface Claim {
   readonly main: boolean;
 }
 
-/** So many are sorted in one by one. */
+/** So many are sorted in, and taken out, one by one. */
 const FEW = 50;
 
 /** All claims. */
@@ -44,10 +44,10 @@ export class Territory {
 
   /** Takes claims away, and adds others. */
   change(gone: readonly Claim[], fresh: readonly Claim[]): void {
-    if (gone.length > 0) {
+    if (gone.length > FEW) {
       const lost = new Set(gone);
       this.#claims = this.#claims.filter((claim) => !lost.has(claim));
-    }
+    } else for (const claim of gone) this.#claims.splice(place(this.#claims, claim), 1);
     let peaceful = this.#losers.size === 0;
     if (fresh.length > FEW) {
       this.#claims = [...this.#claims, ...fresh].sort(compareClaims);
