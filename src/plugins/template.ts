@@ -10,7 +10,8 @@ export function template(name: string): string {
  * The backend "${name}": every peer is the gateway to its own subnet.
  *
  * Put this file into /etc/weft/backends and start the agent with --backend=${name}. Check it with: agent plugin check ${name}.ts
- * Only modules of the runtime ("node:…") can be imported. For completion and checking while you write, npm install weft, and put
+ * Only modules of the runtime ("node:…") can be imported. For completion and checking while you write, install the agent's npm package
+ * (docs/write-a-backend.md says where it comes from), and put
  *   import type { Backend } from "weft";
  * here and \`satisfies Backend<Options, Data>\` behind the object; "import type" is gone when the file is run.
  */
