@@ -59,7 +59,31 @@ export interface PeerChanges<Data = unknown> {
 /** What went wrong for single peers: the reason by the peer's key. */
 export type PeerFailures = ReadonlyMap<string, string>;
 
-/** What a backend does besides planning; it has those that it needs. */
+/**
+ * What a backend does besides planning; it has those that it needs.
+ *
+ * @example Peers that a daemon must know
+ * ```ts
+ * import type { Effects } from "./effects.ts";
+ * import assert from "node:assert/strict";
+ *
+ * const known = new Set<string>();
+ * const effects: Effects = {
+ *   start: () => Promise.resolve({ port: 7 }), // planners find it as side.state
+ *   peers(context, { put, all }) {
+ *     for (const key of known) if (!all.has(key)) known.delete(key);
+ *     for (const { key } of put) known.add(key);
+ *     context.log("debug", `the daemon knows ${known.size} peers`);
+ *     return Promise.resolve();
+ *   },
+ * };
+ *
+ * const context = { signal: new AbortController().signal, log: () => {} };
+ * const peer = { key: "10.244.2.0-24", sides: [] };
+ * await effects.peers!(context, { put: [peer], drop: [], all: new Map([[peer.key, peer]]) }, { name: "a1", sides: [] }, null);
+ * assert.deepEqual([...known], ["10.244.2.0-24"]);
+ * ```
+ */
 export interface Effects<Options = unknown, Data = unknown, State = unknown> {
   /**
    * Prepares what planning and publishing need, before anything is published: makes a key, starts a daemon. Comes again when the node's
