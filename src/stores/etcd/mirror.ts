@@ -32,7 +32,7 @@ export interface MirrorOptions {
   readonly health: Health;
   /** A number in [0, 1). */
   readonly random: () => number;
-  /** Configuration or table have changed. */
+  /** Configuration, table or health have changed. */
   readonly changed: () => void;
   /** What the operator should know. */
   readonly log: (level: "warning" | "info", message: string) => void;
@@ -209,6 +209,7 @@ export class Mirror {
     if (!this.#failing) this.#o.log("warning", error.message);
     this.#failing = true;
     this.#o.health.bad(error);
+    this.#o.changed();
   }
 
   /** Asks a member whether it is there while its watch is silent; after two questions without an answer, the watch is over. */
