@@ -25,11 +25,11 @@ export function foldKeys<K extends string>(
   object: Readonly<Record<string, unknown>>,
   canonicalKeys: readonly K[],
 ): { readonly value: { readonly [Key in K]?: unknown }; readonly unknown: readonly string[] } {
-  const canonical = new Map(canonicalKeys.map((key) => [key.toLowerCase(), key]));
   const value: { [Key in K]?: unknown } = {};
   const unknown: string[] = [];
   for (const [written, it] of Object.entries(object)) {
-    const key = canonical.get(written.toLowerCase());
+    const key = canonicalKeys.find((key) => key === written) ?? // as a rule
+      canonicalKeys.find((key) => key.toLowerCase() === written.toLowerCase());
     if (key === undefined) unknown.push(written);
     else value[key] = it;
   }
