@@ -130,7 +130,8 @@ export function subnetOf({ node }: Member): string {
 export async function kernelOf({ node }: Pick<Member, "node">): Promise<string> {
   const commands = [
     "for type in vxlan ipip wireguard; do ip -d -o link show type $type 2>/dev/null; done",
-    "for what in public-key listen-port allowed-ips endpoints preshared-keys; do wg show all $what 2>/dev/null; done",
+    "for link in $(wg show interfaces 2>/dev/null); do for what in public-key listen-port allowed-ips endpoints preshared-keys; do " +
+    'wg show $link $what | sed "s/^/$link $what /"; done; done',
     "ip -o addr show",
     "ip -d route show table main",
     "ip -d -6 route show table main",
