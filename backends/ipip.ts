@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { Backend, Ip, Item, NodeSide, Schema } from "../src/mod.ts";
+import type { Backend, Ip, Item, NodeSide } from "../src/mod.ts";
 
 const LINK = "flannel.ipip";
 /** The outer header, in bytes. */
@@ -18,21 +18,11 @@ interface Options {
 }
 
 /** Keys count whatever their case, and unknown ones do no harm, as in all of flannel's files. */
-const options: Schema<Options> = {
-  "~standard": {
-    version: 1,
-    vendor: "weft",
-    validate(value) {
-      if (typeof value !== "object" || value === null) return { issues: [{ message: "expected an object" }] };
-      const direct = Object.entries(value).find(([key]) => key.toLowerCase() === "directrouting")?.[1] ?? false;
-      if (typeof direct !== "boolean") return { issues: [{ message: "expected true or false", path: ["DirectRouting"] }] };
-      return { value: { DirectRouting: direct } };
-    },
-  },
-};
-
-/** Nothing is published besides the type, so whatever stands there does not matter. */
-const leaseData: Schema<unknown> = { "~standard": { version: 1, vendor: "weft", validate: (value) => ({ value }) } };
+function options(value: unknown): Options {
+  const direct = Object.entries(value ?? {}).find(([key]) => key.toLowerCase() === "directrouting")?.[1] ?? false;
+  if (typeof direct !== "boolean") throw new Error("DirectRouting: expected true or false");
+  return { DirectRouting: direct };
+}
 
 /** The address of our subnet, which our device has and our own packets come from. */
 function ownAddress({ subnet }: NodeSide): Ip {
@@ -44,7 +34,7 @@ export default {
   api: 1,
   type: "ipip",
   options,
-  leaseData,
+  leaseData: (value) => value, // what stands there besides the type does not matter
   mtu: (external) => external - OVERHEAD,
   links: () => [LINK],
   publish: () => null,

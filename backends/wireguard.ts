@@ -26,8 +26,6 @@ import type {
   PeerPlan,
   PresharedKey,
   Route,
-  Schema,
-  SchemaResult,
   WireguardKey,
   WireguardPeer,
 } from "../src/mod.ts";
@@ -73,51 +71,41 @@ export interface WireguardState {
 
 type Side = NodeSide<WireguardState>;
 
-function schema<T>(validate: (value: unknown) => SchemaResult<T>): Schema<T> {
-  return { "~standard": { version: 1, vendor: "weft", validate } };
+function isWithin(value: unknown, min: number, max: number): value is number {
+  return typeof value === "number" && Number.isInteger(value) && value >= min && value <= max;
 }
 
-const wrong = (message: string, ...path: string[]) => ({ issues: [{ message, path }] });
-
-function isWithin(value: unknown, max: number): value is number {
-  return typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= max;
-}
-
-/** Numbers among the options, with the largest value each can have and what stands for a missing one. */
+/** Numbers among the options: the least and the largest value that each can have, and what stands for a missing one. */
 const NUMBERS = {
-  ListenPort: [65535, 51820],
-  ListenPortV6: [65535, 51821],
-  MTU: [65535, 0],
-  PersistentKeepaliveInterval: [65535, 0],
+  ListenPort: [1, 65535, 51820],
+  ListenPortV6: [1, 65535, 51821],
+  MTU: [0, 65535, 0],
+  PersistentKeepaliveInterval: [0, 65535, 0],
 } as const;
 
 /** Keys count whatever their case, and unknown ones do no harm, as in all of flannel's files. */
-const options = schema<WireguardOptions>((value) => {
-  if (typeof value !== "object" || value === null) return wrong("expected an object");
-  const given = new Map(Object.entries(value).map(([key, it]) => [key.toLowerCase(), it as unknown]));
+function options(value: unknown): WireguardOptions {
+  const given = new Map(Object.entries(value ?? {}).map(([key, it]) => [key.toLowerCase(), it as unknown]));
   const numbers: Partial<Record<keyof typeof NUMBERS, number>> = {};
-  for (const [name, [max, missing]] of Object.entries(NUMBERS)) {
+  for (const [name, [min, max, missing]] of Object.entries(NUMBERS)) {
     const number = given.get(name.toLowerCase()) ?? missing;
-    if (!isWithin(number, max)) return wrong(`expected a whole number from 0 to ${max}`, name);
+    if (!isWithin(number, min, max)) throw new Error(`${name}: expected a whole number from ${min} to ${max}`);
     numbers[name as keyof typeof NUMBERS] = number;
   }
-  const { ListenPort, ListenPortV6, MTU, PersistentKeepaliveInterval } = numbers as Required<typeof numbers>;
-  if (ListenPort === 0 || ListenPortV6 === 0) return wrong("a port must be fixed, since others must know it", "ListenPort");
   const PSK = given.get("psk") ?? "";
   // What was written is not shown: it may be a key with a letter too much.
-  if (typeof PSK !== "string" || (PSK !== "" && !KEY.test(PSK))) return wrong('expected a key, as "wg genpsk" makes it', "PSK");
+  if (typeof PSK !== "string" || (PSK !== "" && !KEY.test(PSK))) throw new Error('PSK: expected a key, as "wg genpsk" makes it');
   const Mode = MODES.find((mode) => mode === (given.get("mode") ?? "separate"));
-  if (Mode === undefined) return wrong(`expected one of ${MODES.join(", ")}`, "Mode");
-  return { value: { ListenPort, ListenPortV6, MTU, PSK, PersistentKeepaliveInterval, Mode } };
-});
+  if (Mode === undefined) throw new Error(`Mode: expected one of ${MODES.join(", ")}`);
+  return { ...numbers as Required<typeof numbers>, PSK, Mode };
+}
 
-const leaseData = schema<WireguardData>((value) => {
-  if (typeof value !== "object" || value === null) return wrong("it is not an object with a PublicKey");
-  const { PublicKey, Port = 0 } = value as { readonly PublicKey?: unknown; readonly Port?: unknown };
-  if (typeof PublicKey !== "string" || !KEY.test(PublicKey)) return wrong("PublicKey is not a key of 32 bytes in base64");
-  if (!isWithin(Port, 65535)) return wrong("Port is not a UDP port");
-  return { value: { PublicKey, Port } };
-});
+function leaseData(value: unknown): WireguardData {
+  const { PublicKey, Port = 0 } = Object(value) as { readonly PublicKey?: unknown; readonly Port?: unknown };
+  if (typeof PublicKey !== "string" || !KEY.test(PublicKey)) throw new Error("PublicKey is not a key of 32 bytes in base64");
+  if (!isWithin(Port, 0, 65535)) throw new Error("Port is not a UDP port");
+  return { PublicKey, Port };
+}
 
 /** The device that carries a family. */
 function linkOf(family: Family, { Mode }: WireguardOptions): string {

@@ -10,7 +10,7 @@
 
 import { cidrOf, familyOf, lengthOf, networkOf } from "../model/ip.ts";
 import type { AllowedIp, Change, Item, WireguardKey, WireguardLink, WireguardPeer } from "../model/item.ts";
-import { type Request, request } from "../netlink/frame.ts";
+import { NetlinkError, type Request, request } from "../netlink/frame.ts";
 import { Connection, type Driver } from "../netlink/connection.ts";
 import { familyType, NETLINK_GENERIC } from "../netlink/generic.ts";
 import { DEVICE, DEVICE_WITH_KEY, type PeerAttributes, REMOVE, UPDATE_ONLY, WG, WIREGUARD } from "../netlink/wireguard.ts";
@@ -56,9 +56,9 @@ export class Wireguard implements Disposable {
     this.#keys = keys;
   }
 
-  /** Reads a device. */
+  /** Reads a device; one that is just going counts as empty. */
   state(name: string, index: number): { readonly state: WireguardState; readonly complete: boolean } {
-    const { values, complete } = this.#open().dump(this.#request({ index }, WG.GET_DEVICE), DEVICE);
+    const { values, complete } = this.#read(index);
     const peers = values.flatMap((part) => part.peers ?? []);
     const { publicKey = null, port = 0 } = values[0] ?? {};
     return { state: { publicKey, port, items: peers.flatMap((peer) => this.#items(name, peer)) }, complete };
@@ -118,6 +118,16 @@ export class Wireguard implements Disposable {
     } catch (error) {
       connection[Symbol.dispose]();
       throw new Error(`the kernel has no wireguard (${(error as Error).message}): load it with "modprobe wireguard"`);
+    }
+  }
+
+  #read(index: number) {
+    const connection = this.#open();
+    try {
+      return connection.dump(this.#request({ index }, WG.GET_DEVICE), DEVICE);
+    } catch (error) {
+      if (error instanceof NetlinkError && error.code === "ENODEV") return { values: [], complete: false };
+      throw error;
     }
   }
 
