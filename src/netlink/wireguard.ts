@@ -68,11 +68,13 @@ export const endpoint: Wire<Endpoint> = {
   },
 };
 
-/** The seconds of a `struct __kernel_timespec`. */
+/** The seconds of a `struct __kernel_timespec`; its nanoseconds are left out. */
 const seconds: Wire<number> = {
   size: 16,
-  write: () => {
-    throw new TypeError("only the kernel tells times");
+  write(writer, value) {
+    const at = writer.reserve(16);
+    writer.view.setBigInt64(at, BigInt(value), true);
+    writer.view.setBigInt64(at + 8, 0n, true);
   },
   read: (view, at, length) => length === 16 ? Number(view.getBigInt64(at, true)) : undefined,
 };
