@@ -1,6 +1,7 @@
 /**
  * One measurement of Weft's own way into the kernel: plans the same items as a mode of limit.c, puts them, and prints its line of JSON.
- * Started by kernel.ts in a network namespace of its own: `kernel_worker.ts MODE PEERS DEVICE ADDRESS [SRC]`.
+ * Started by kernel.ts in a network namespace of its own: `kernel_worker.ts MODE PEERS DEVICE ADDRESS [SRC]`. `WEFT_BENCH_WARM=N` puts and
+ * drops them N times before.
  *
  * @module
  */
@@ -45,11 +46,10 @@ function itemsOf(peer: number): Item[] {
 using kernel = openKernel(await openDriver(), { keys });
 const items = Array.from({ length: Number(count) }, (_, peer) => itemsOf(peer)).flat();
 const changes = items.map((item): Change => ({ op: "put", item, old: null }));
-if (process.env["WEFT_BENCH_COLD"] === undefined) {
-  // C comes compiled; the runtime compiles what it has seen often. WEFT_BENCH_COLD=1 measures with the compiling.
-  const some = changes.slice(0, 20_000);
-  await kernel.apply(some);
-  await kernel.apply(some.map(({ item }): Change => ({ op: "drop", item })));
+// C comes compiled; the runtime compiles what it has seen often, and goes on doing so for a second.
+for (let round = 0; round < Number(process.env["WEFT_BENCH_WARM"] ?? 0); round++) {
+  await kernel.apply(changes);
+  await kernel.apply(changes.map(({ item }): Change => ({ op: "drop", item })));
 }
 const start = performance.now();
 const outcomes = await kernel.apply(changes);
