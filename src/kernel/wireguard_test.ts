@@ -7,9 +7,10 @@
 import assert from "node:assert/strict";
 import { constants } from "node:os";
 import { test } from "node:test";
-import type { Driver, NetlinkSocket } from "../../ffi/mod.ts";
+
 import { parseCidr, parseIp } from "../model/ip.ts";
 import type { AllowedIp, WireguardPeer } from "../model/item.ts";
+import type { Driver } from "../netlink/connection.ts";
 import { eachMessage, FLAG, NLMSG_DONE, NLMSG_ERROR } from "../netlink/frame.ts";
 import { GENERIC } from "../netlink/generic.ts";
 import { message } from "../netlink/schema.ts";
@@ -36,7 +37,7 @@ class FakeDevice {
 
   readonly driver = { open: () => this.#socket() } as unknown as Driver;
 
-  #socket(): NetlinkSocket {
+  #socket(): ReturnType<Driver["open"]> {
     const answers: Uint8Array[] = [];
     return {
       ...{ port: 1, receiveBuffer: 1 << 20, join: () => {}, watch: () => {}, [Symbol.dispose]: () => {} },
