@@ -30,7 +30,7 @@ const TEST_TIMEOUT = "120000";
 const LAB = ["test/lab", "test/e2e"];
 
 /** Cases that are run a second time, with the agent from source on Deno instead of the binary. */
-const ON_DENO = ["nodes", "repair", "restart", "cli", "extension"].map((name) => `test/lab/${name}_test.ts`);
+const ON_DENO = ["nodes", "repair", "restart", "cli", "extension", "traffic_events"].map((name) => `test/lab/${name}_test.ts`);
 
 /** All TypeScript files below a folder, sorted. */
 function files(folder) {
