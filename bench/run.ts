@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- codec|kernel|cni|etcd|kubernetes …]`: all benches, or the named ones; those of code on both runtimes.
+ * `npm run bench [-- codec|kernel|cni|plugins|etcd|kubernetes …]`: all benches, or the named ones; those of code on both runtimes.
  *
  * @module
  */
@@ -16,6 +16,7 @@ const BENCHES: Readonly<Record<string, readonly (readonly string[])[]>> = {
   codec: [[BUN, "bench/codec.ts"], [...DENO, "bench/codec.ts"]],
   kernel: [[BUN, "test/lab/run.ts", "bench/kernel.ts"]],
   cni: [[BUN, "test/lab/run.ts", "bench/cni.ts"]],
+  plugins: [[BUN, "bench/plugins.ts"], [...DENO, "bench/plugins.ts"]],
   etcd: [[BUN, "test/lab/run.ts", "bench/etcd.ts"]],
   kubernetes: [[BUN, "bench/kubernetes.ts"], [BUN, "test/lab/run.ts", "bench/kubernetes_agent.ts"]],
 };
