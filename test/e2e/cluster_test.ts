@@ -12,6 +12,7 @@ import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { ROOT } from "../../scripts/needs.mjs";
+import { until } from "../lab/command.ts";
 import { Cluster, clusterLack } from "./cluster.ts";
 import { rightsOf } from "./rights.ts";
 
@@ -33,6 +34,7 @@ interface Memory {
 
 interface Pod {
   readonly metadata: { readonly name: string };
+  readonly spec: { readonly nodeName?: string };
   readonly status: { readonly containerStatuses?: readonly { readonly restartCount: number; readonly ready: boolean }[] };
 }
 
@@ -130,14 +132,47 @@ describe("a cluster of three nodes", { skip }, () => {
     await deploy(manifest("flannel.yaml"), "kube-flannel", "kube-flannel-ds");
     await newPodsWork("flannel");
     await withinLimits("kube-flannel", null);
-    await remove("kube-flannel", "kube-flannel-ds");
     assert.equal(await lostPackets(), 0);
+  });
+
+  test("nodes go from flannel's manifest to Weft's and back by a label, as docs/upgrade-from-flannel.md says", async () => {
+    const expressions = [{ key: "kubernetes.io/os", operator: "In", values: ["linux"] }, { key: "weft", operator: "DoesNotExist" }];
+    const required = { nodeSelectorTerms: [{ matchExpressions: expressions }] };
+    const affinity = { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: required } };
+    const patch = { spec: { updateStrategy: { type: "OnDelete", rollingUpdate: null }, template: { spec: { affinity } } } };
+    await cluster.kubectl("patch", "daemonset", "-n", "kube-flannel", "kube-flannel-ds", "--patch", JSON.stringify(patch));
+    await cluster.ask("apply", [MANIFEST.replace("kubernetes.io/os: linux", '$&\n        weft: "yes"')]);
+    for (const [node, value] of [["a1", "=yes"], ["b1", "=yes"], ["a1", "-"]] as const) {
+      await cluster.kubectl("label", "node", node, `weft${value}`);
+      const namespace = value === "-" ? "kube-flannel" : "kube-weft";
+      await until(`${node} has an agent of ${namespace}`, async () => {
+        const pods = await podsOf(namespace);
+        return pods.some(({ spec, status }) => spec.nodeName === node && status.containerStatuses?.[0]?.ready === true);
+      }, { timeout: 60_000, every: 300 });
+    }
+    assert.equal(await lostPackets(), 0);
+    await cluster.kubectl("label", "node", "b1", "weft-");
+    for (const [namespace, name] of [["kube-weft", "weft"], ["kube-flannel", "kube-flannel-ds"]] as const) {
+      await remove(namespace, name);
+    }
   });
 
   test("the walk-through's manifest with the image's name swapped works, and takes over without a lost packet", async () => {
     await deploy(manifest("walkthrough.yaml"), "kube-system", "kube-flannel-ds");
     await newPodsWork("walkthrough");
     await withinLimits("kube-system", 50);
+    await remove("kube-system", "kube-flannel-ds");
     assert.equal(await lostPackets(), 0);
+  });
+
+  test("a backend of the ConfigMap weft-backends runs, inside the limits", async () => {
+    const mine = readFileSync(join(ROOT, "backends/alloc.ts"), "utf8").replace('name: "alloc"', 'name: "mine"');
+    const metadata = { name: "weft-backends", namespace: "kube-weft" };
+    await cluster.ask("apply", [{ apiVersion: "v1", kind: "ConfigMap", metadata, data: { "mine.ts": mine } }]);
+    await deploy(MANIFEST.replace("- --ip-masq", "$&\n            - --backend=mine"), "kube-weft", "weft");
+    await withinLimits("kube-weft", 50);
+    const [pod] = await podsOf("kube-weft");
+    const status = await cluster.kubectl("exec", "-n", "kube-weft", pod!.metadata.name, "--", "agent", "status", "--json");
+    assert.equal((JSON.parse(status) as { backend: string }).backend, "mine");
   });
 });
