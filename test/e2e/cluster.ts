@@ -13,6 +13,7 @@ import process from "node:process";
 import { createInterface } from "node:readline";
 import { environment, find, ROOT } from "../../scripts/needs.mjs";
 import { imageArchive } from "../../scripts/image.mjs";
+import { insideLab } from "../lab/enter.ts";
 import { kubernetesProgram, lackOf } from "./kubernetes_binaries.ts";
 import { pluginsMissing } from "./cni_runtime.ts";
 
@@ -26,14 +27,21 @@ const DISK = "/var/tmp";
 /** The image that the Containerfile makes, as an archive; built by `scripts/image.mjs`. */
 export const IMAGE = imageArchive();
 
+/** Why there can be no containers here; `false` if there can. */
+function rootLack(): string | false {
+  return process.getuid?.() !== 0 || process.env["WEFT_LAB_USER"] === "own" ? "needs root" : false;
+}
+
 /** Why there can be no image here; `false` if there is one. */
 export function imageLack(): string | false {
-  if (process.getuid?.() !== 0 || process.env["WEFT_LAB_USER"] === "own") return "needs root: containers of other users";
-  return existsSync(IMAGE) ? false : "needs the image: run: node scripts/image.mjs";
+  return rootLack() || (existsSync(IMAGE) ? false : "needs the image: run: node scripts/image.mjs");
 }
 
 /** Why there can be no cluster here; `false` if there can. */
 export function clusterLack(): string | false {
+  if (!insideLab()) return "needs the lab: bun test/lab/run.ts FILE";
+  const root = rootLack();
+  if (root) return root;
   if (!existsSync(TOOLS)) return `needs ${TOOLS}`;
   const missing = COMMANDS.find((command) => find({ command }) === null);
   if (missing !== undefined) return `needs ${missing}`;
