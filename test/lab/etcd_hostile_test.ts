@@ -74,10 +74,11 @@ labTest("a malformed key and hostile leases among a thousand good ones harm only
 
   await agent.stop();
   const again = lab.node("a1").agent({ store: "none", args: [`--etcd-endpoints=${etcd.endpoints.join(",")}`] });
+  // A lease with this node's own address looks like one that it had and did not give back: it is given up.
   await again.until("has the same from the list", async () => {
     const states = (await again.peers()).map(({ state }) => state);
-    return states.filter((it) => it === "in-sync").length === GOOD + 1 &&
-      states.filter((it) => it === "rejected").length === hostile.length;
+    const count = (state: string) => states.filter((it) => it === state).length;
+    return count("in-sync") === GOOD + 1 && count("rejected") === hostile.length - 1;
   }, 30_000);
   assert.equal((await again.status()).lease.subnet, own);
   await leaveOutside();

@@ -191,7 +191,13 @@ labTest("a lease that is lost is taken again, with the same subnet if that is fr
       return subnets.includes(before) && subnets.includes(String(await own()));
     });
   }
-  await a1.agent.inSync(3);
+  const peers = await a1.agent.peers();
+  assert.equal(peers.filter(({ state }) => state === "in-sync").length, 2);
+  assert.match(
+    peers.find(({ subnet }) => subnet === before)!.reason!,
+    /holds this node's address/,
+    "pods of the old subnet still run",
+  );
 }, lack || null);
 
 labTest("two hosts that publish one address are noticed and named", async () => {

@@ -155,7 +155,7 @@ export class LeaseTable {
     if (record.key !== this.#own.name) return false;
     if (lost) return !this.#own.isLast(it);
     if (this.#own.made(it) || !this.#own.isLater(it)) return false;
-    const twin = this.#own.twin(record, it.value);
+    const twin = this.#own.twin(record);
     if (twin !== null) this.#warn(twin);
     return twin === null;
   }

@@ -125,7 +125,7 @@ export class LeaseWriter {
 
   /** Chooses and writes; `null` if somebody was faster. @param isFresh What was read is no older than the question. */
   async #take(request: LeaseRequest, { table, revision }: View, isFresh: boolean, signal: AbortSignal): Promise<Lease | null> {
-    const own = ownEntries(table, request.endpoints.map(({ publicIp }) => publicIp));
+    const own = [...ownEntries(table, request.endpoints.map(({ publicIp }) => publicIp))].sort(formerFirst(request.previous));
     const names = new Set(own.map(({ entry }) => entry.record.key));
     let subnets: readonly Cidr[];
     try {
@@ -245,4 +245,10 @@ export class LeaseWriter {
       signal,
     );
   }
+}
+
+/** Of several leases with this node's address, the one that it had before comes first: others may be somebody's forgery. */
+function formerFirst(previous: readonly Cidr[]): (a: OwnEntry, b: OwnEntry) => number {
+  const strange = ({ lease }: OwnEntry) => lease.endpoints.filter(({ subnet }) => !previous.includes(subnet)).length;
+  return (a, b) => strange(a) - strange(b);
 }

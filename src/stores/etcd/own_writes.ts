@@ -7,7 +7,7 @@
  * @module
  */
 
-import { quote } from "../../config/errors.ts";
+import { oneLine, quote } from "../../config/errors.ts";
 import type { Lease, LeaseRecord } from "../../model/lease.ts";
 import { isLeaseOf } from "../allocate.ts";
 import { type KeyValue, NO_LEASE } from "./kv.ts";
@@ -61,12 +61,13 @@ export class OwnWrites {
   }
 
   /** What to say of a write of somebody else who publishes our address; `null` if it is another node's, so that our lease is lost. */
-  twin(record: LeaseRecord, value: string): string | null {
+  twin(record: LeaseRecord): string | null {
     const ours = this.#lease;
     if (ours === null || !("lease" in record)) return null;
     const ips = ours.endpoints.map(({ publicIp }) => publicIp);
     if (!isLeaseOf(record.lease, ips)) return null;
+    const data = record.lease.endpoints.map(({ data }) => oneLine(JSON.stringify(data) ?? "nothing")).join(" and ");
     return `Two hosts publish ${ips.join(" and ")}: another one has just written the lease ${record.key} of this node, with ` +
-      `${quote(value)}; give each host a --public-ip of its own`;
+      `type ${quote(record.lease.backendType)} and data ${data}; give each host a --public-ip of its own`;
   }
 }
