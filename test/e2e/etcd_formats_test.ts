@@ -168,6 +168,15 @@ describe("formats in etcd", { skip }, () => {
     assert.deepEqual([backing.logged, store.health().lastError], [[], null]);
   });
 
+  test("of several leases with a node's address, the one that it had before is kept, and the others are given up", async () => {
+    await using backing = new EtcdBacking(cluster);
+    for (const key of ["10.5.60.0-24", "10.5.61.0-24", "10.5.62.0-24"]) {
+      await cluster.put(backing.path(key), `{"PublicIP":"${IP}"}`);
+    }
+    const asked = request({ endpoints: [{ publicIp: IP, data: null }], previous: [parseCidr("10.5.61.0/24")] });
+    assert.equal((await written(backing, asked)).keys, backing.path("10.5.61.0-24"));
+  });
+
   test("fifty nodes that start at once in a /18 get fifty different subnets", async () => {
     await using backing = new EtcdBacking(cluster);
     const range = {
