@@ -102,6 +102,7 @@ class Plugin implements OpenPlugin {
   /** Why the Worker was lost, until it has been started anew. */
   #lost: string | null = null;
   #failures = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(request: PluginRequest) {
     this.#request = request;
@@ -157,6 +158,7 @@ class Plugin implements OpenPlugin {
 
   close(): void {
     this.#closed = true;
+    clearTimeout(this.#timer);
     this.#process.end();
   }
 
@@ -199,8 +201,7 @@ class Plugin implements OpenPlugin {
     }
     this.#lost = reason;
     const pause = Math.min(PAUSE.first * 2 ** this.#failures++, PAUSE.longest);
-    const timer = setTimeout(() => void this.#restart(), pause) as unknown as { unref?(): void };
-    timer.unref?.();
+    this.#timer = setTimeout(() => void this.#restart(), pause);
     this.#changed();
   }
 

@@ -45,7 +45,7 @@ export class PluginProcess {
     this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#take(data);
     this.#worker.onerror = (event: ErrorEvent) => {
       event.preventDefault?.(); // in Deno it would end the agent
-      this.#lose(`it threw where nobody could catch it: ${event.message}`);
+      this.#lose(`it can not run: ${event.message.trim().replace(/\s*\n\s*/g, " ")}`);
     };
     this.#worker.onmessageerror = () => this.#lose("it sent what can not be read");
     // It must not keep a process alive that has nothing else to do.
@@ -96,6 +96,7 @@ export class PluginProcess {
   }
 
   #take(message: FromWorker): void {
+    if ("crash" in message) return this.#lose(`it threw where nobody could catch it: ${message.crash}`);
     const pending = this.#pending.get(message.id);
     if ("level" in message) pending?.log?.(message.level, message.message);
     else if ("error" in message) pending?.reject(new Error(message.error));

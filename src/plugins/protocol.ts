@@ -114,4 +114,6 @@ export type ToWorker =
 export type FromWorker =
   | { readonly id: number; readonly value: unknown }
   | { readonly id: number; readonly error: string }
-  | { readonly id: number; readonly level: Level; readonly message: string };
+  | { readonly id: number; readonly level: Level; readonly message: string }
+  /** Something was thrown outside of any call. */
+  | { readonly id: 0; readonly crash: string };

@@ -34,6 +34,14 @@ import { asBackend } from "./shape.ts";
 interface Scope {
   onmessage: ((event: { readonly data: ToWorker }) => void) | null;
   postMessage(message: FromWorker): void;
+  addEventListener(type: "error" | "unhandledrejection", listener: (event: Uncaught) => void): void;
+}
+
+/** Something that was thrown outside of any call. */
+interface Uncaught {
+  readonly error?: unknown;
+  readonly reason?: unknown;
+  preventDefault(): void;
 }
 const scope = globalThis as unknown as Scope;
 
@@ -165,6 +173,13 @@ function describe(error: unknown): string {
     return `${typeof message === "string" ? message : String(error)}${place}`;
   }
   return stripVTControlCharacters(error.message).replace(/\s*\n\s*/g, " ");
+}
+
+for (const type of ["error", "unhandledrejection"] as const) {
+  scope.addEventListener(type, (event) => {
+    event.preventDefault();
+    scope.postMessage({ id: 0, crash: describe(event.error ?? event.reason) });
+  });
 }
 
 scope.onmessage = ({ data }) => {
