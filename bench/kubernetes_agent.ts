@@ -29,11 +29,11 @@ import { LimitedGroup } from "./limits.ts";
 import { memoryOf } from "./memory.ts";
 
 const LAB = {
-  segments: { A: ["a1"], B: ["b1"] },
+  segments: { A: ["a1", "a2"] },
   netConf: { Network: "10.0.0.0/8", Backend: { Type: "vxlan" } },
 };
 const DIRECTROUTING = { backend: "directrouting" };
-const PATIENCE = 600_000;
+const PATIENCE = 120_000;
 
 /** Watches a process's anonymous memory. */
 class Peak implements Disposable {
@@ -66,13 +66,13 @@ async function synced(node: Node, agent: Agent, count: number): Promise<void> {
   await agent.until(`has ${count} routes`, async () => await routes(node) === count, PATIENCE);
 }
 
-async function start(cluster: KubernetesCluster, node: Node, nodes: number, group: LimitedGroup | null): Promise<Agent> {
+async function start(cluster: KubernetesCluster, node: Node, peers: number, group: LimitedGroup | null): Promise<Agent> {
   const [began, bytes] = [performance.now(), await received(node)];
   const agent = cluster.agent(node, { ...DIRECTROUTING, ...group !== null && { command: [...group.enter, ...agentCommand()] } });
   using peak = new Peak(agent.pid);
   await agent.until("answers", async () => (await agent.get("/healthz")).code === 200);
   const healthy = seconds(began);
-  await synced(node, agent, nodes + 1);
+  await synced(node, agent, peers);
   const inSync = seconds(began);
   const { cpuSeconds } = usageOf(agent.pid);
   await agent.ready(PATIENCE);
@@ -169,8 +169,8 @@ async function main(): Promise<number> {
   await using cluster = await KubernetesCluster.create(LAB, "lack" in NEW_ETCD ? ANY_ETCD : NEW_ETCD);
   await fill(cluster.server, nodes, kilobytes);
   console.log(`${nodes} nodes of ${kilobytes} KB`);
-  const [a1, b1] = cluster.lab.nodes as [Node, Node];
-  await start(cluster, b1, nodes, null);
+  const [a1, a2] = cluster.lab.nodes as [Node, Node];
+  await start(cluster, a2, nodes, null); // a1 publishes nothing yet
   let group: LimitedGroup | null = null;
   try {
     group = new LimitedGroup();
@@ -179,10 +179,10 @@ async function main(): Promise<number> {
     return 0;
   }
   using _ = group;
-  const agent = await start(cluster, a1, nodes, group);
+  const agent = await start(cluster, a1, nodes + 1, group);
   let lost = 0;
   if (wait > 0) {
-    const pods = [await a1.addPod(), await b1.addPod()] as const;
+    const pods = [await a1.addPod(), await a2.addPod()] as const;
     const pinger = await pods[0].pinger(pods[1].address);
     await outages(cluster, wait);
     const result = await pinger.stop();

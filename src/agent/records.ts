@@ -4,11 +4,12 @@
  * @module
  */
 
+import { CompactMap } from "../model/compact_map.ts";
 import type { Lease, LeaseEvent, LeaseRecord } from "../model/lease.ts";
 
 /** All records that the store holds now. */
 export class Records {
-  #byKey = new Map<string, LeaseRecord>();
+  #byKey = new CompactMap<string, LeaseRecord>();
   #full = false;
 
   /** A full list has been read. */
@@ -24,7 +25,7 @@ export class Records {
   /** Takes an event over. */
   take(event: LeaseEvent): void {
     if (event.type === "snapshot") {
-      this.#byKey = new Map(event.records.map((record) => [record.key, record]));
+      this.#byKey = new CompactMap(event.records.map((record) => [record.key, record]));
       this.#full = true;
       return;
     }

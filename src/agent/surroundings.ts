@@ -6,6 +6,7 @@
 
 import type { Settings } from "../config/settings.ts";
 import { type Family, familyOf, type Ip } from "../model/ip.ts";
+import { CompactMap } from "../model/compact_map.ts";
 import type { Facts, Kernel, Lookup } from "../model/kernel.ts";
 import type { Lease, Network } from "../model/lease.ts";
 import { difference } from "../reconcile/lists.ts";
@@ -21,8 +22,8 @@ export class Surroundings {
   #external: External | null = null;
   #problem: string | null = null;
   #assigned: readonly Ip[] | null = null;
-  /** The kernel's answers for the peers' addresses, as of the last look at the facts. */
-  readonly #lookups = new Map<Ip, Lookup>();
+  /** The kernel's answers for the peers' addresses, as of the last look at the facts; all that are the same are one. */
+  readonly #lookups = new CompactMap<Ip, Pick<Lookup, "onLink">>();
   #ways: ReadonlyMap<Ip, Way> = new Map();
   #segments: readonly string[] = [];
   #unsettled = true;
@@ -116,7 +117,12 @@ export class Surroundings {
     }
     this.#peers = peers;
     if (fresh.size === 0 && !this.#unsettled) return null;
-    for (const [ip, answer] of this.#kernel.lookup([...fresh], own)) this.#lookups.set(ip, answer);
+    const answers = new Map<string | null, Pick<Lookup, "onLink">>();
+    for (const [ip, { onLink }] of this.#kernel.lookup([...fresh], own)) {
+      const answer = answers.get(onLink) ?? { onLink };
+      answers.set(onLink, answer);
+      this.#lookups.set(ip, answer);
+    }
     const { ways, settlesAt } = settleWays(this.#ways, this.#lookups, this.#facts.links, now);
     this.#ways = ways;
     this.#unsettled = settlesAt !== null;

@@ -7,6 +7,7 @@
  * @module
  */
 
+import { CompactMap } from "../model/compact_map.ts";
 import type { Ip } from "../model/ip.ts";
 import type { LinkFact, Lookup } from "../model/kernel.ts";
 
@@ -31,19 +32,23 @@ export interface Ways {
 /** Compares what was believed with what the kernel says now. */
 export function settleWays(
   before: ReadonlyMap<Ip, Way>,
-  lookups: ReadonlyMap<Ip, Lookup>,
+  lookups: ReadonlyMap<Ip, Pick<Lookup, "onLink">>,
   links: readonly LinkFact[],
   now: number,
 ): Ways {
   const alive = new Set(links.filter(({ up, carrier }) => up && carrier).map(({ name }) => name));
-  const ways = new Map<Ip, Way>();
+  const ways = new CompactMap<Ip, Way>();
+  const settled = new Map<string | null, Way>(); // thousands are the same
   let settlesAt: number | null = null;
   for (const [ip, { onLink }] of lookups) {
     const old = before.get(ip);
     const dead = old !== undefined && old.link !== null && !alive.has(old.link);
     const since = old?.other?.link === onLink ? old.other.since : now;
-    if (old === undefined || old.link === onLink || dead || now - since >= HOLD) ways.set(ip, { link: onLink, other: null });
-    else {
+    if (old === undefined || old.link === onLink || dead || now - since >= HOLD) {
+      const way = settled.get(onLink) ?? { link: onLink, other: null };
+      settled.set(onLink, way);
+      ways.set(ip, way);
+    } else {
       ways.set(ip, { link: old.link, other: { link: onLink, since } });
       settlesAt = Math.min(settlesAt ?? Infinity, since + HOLD);
     }

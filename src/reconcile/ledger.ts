@@ -4,11 +4,12 @@
  * @module
  */
 
+import { CompactMap } from "../model/compact_map.ts";
 import { type Item, type Kind, same } from "../model/item.ts";
 
 /** Wanted items, found items, and the keys under which they differ. */
 export class Ledger {
-  readonly #found = new Map<string, Item>();
+  readonly #found = new CompactMap<string, Item>();
   readonly #differing = new Set<string>();
   #wanted: ReadonlyMap<string, Item> = new Map();
 

@@ -8,7 +8,8 @@
  * @module
  */
 
-import { type Cidr, compareSpans, familyOf, ipBytes, ipNumber, networkOf, type Span, spanOf } from "../model/ip.ts";
+import { type Cidr, compareSpans, familyOf, ipBytes, ipNumber, networkOf, spanOf } from "../model/ip.ts";
+import { CompactMap } from "../model/compact_map.ts";
 import type { Item, Route } from "../model/item.ts";
 
 /** Hardly an IPv4 subnet's address has this top nibble (it is reserved), so ids of the two families seldom meet. */
@@ -25,29 +26,32 @@ export function nexthopIds(subnets: readonly Cidr[]): ReadonlyMap<Cidr, number> 
   return new NexthopIds().of(subnets);
 }
 
-/** Gives ids again and again, and remembers those of subnets that it has seen last time. */
+/** Gives ids again and again. */
 export class NexthopIds {
   #subnets: readonly Cidr[] = [];
   #ids: ReadonlyMap<Cidr, number> = new Map();
-  /** The first choice for each subnet, before others are looked at. */
-  #wishes: ReadonlyMap<Cidr, { readonly id: number; readonly span: Span }> = new Map();
 
   /** As {@linkcode nexthopIds}; the very same map as before for the same subnets in the same order. */
   of(subnets: readonly Cidr[]): ReadonlyMap<Cidr, number> {
     if (subnets.length === this.#subnets.length && subnets.every((subnet, i) => subnet === this.#subnets[i])) return this.#ids;
-    this.#wishes = new Map(
-      subnets.map((subnet) => [subnet, this.#wishes.get(subnet) ?? { id: wish(subnet), span: spanOf(subnet) }]),
-    );
     this.#subnets = subnets;
-    const ids = new Map<Cidr, number>();
-    const taken = new Set<number>();
-    for (const [subnet, { id: wanted }] of [...this.#wishes].sort(([, a], [, b]) => compareSpans(a.span, b.span))) {
-      let id = wanted;
-      while (familyOf(subnet) === 6 && taken.has(id)) id = (IPV6_IDS | ((id + 1) & IPV6_MASK)) >>> 0;
-      taken.add(id);
-      ids.set(subnet, id);
-    }
+    const ids = new CompactMap<Cidr, number>();
+    for (const subnet of subnets) if (familyOf(subnet) === 4) ids.set(subnet, Number(ipNumber(networkOf(subnet))));
+    const hashed = subnets.filter((subnet) => familyOf(subnet) === 6);
+    if (hashed.length > 0) chooseHashed(hashed, ids);
     return this.#ids = ids;
+  }
+}
+
+/** Gives IPv6 subnets their ids, none of which may be given already. */
+function chooseHashed(subnets: readonly Cidr[], ids: CompactMap<Cidr, number>): void {
+  const taken = new Set(ids.values());
+  const inOrder = subnets.map((subnet) => ({ subnet, span: spanOf(subnet) })).sort((a, b) => compareSpans(a.span, b.span));
+  for (const { subnet } of inOrder) {
+    let id = hash(subnet);
+    while (taken.has(id)) id = (IPV6_IDS | ((id + 1) & IPV6_MASK)) >>> 0;
+    taken.add(id);
+    ids.set(subnet, id);
   }
 }
 
@@ -68,10 +72,6 @@ export function holdersOf(ids: ReadonlyMap<Cidr, number>, foreign: ReadonlyMap<s
     if (numbersOf(ids).has(id)) holders.set(id, holder);
   }
   return holders;
-}
-
-function wish(subnet: Cidr): number {
-  return familyOf(subnet) === 4 ? Number(ipNumber(networkOf(subnet))) : hash(subnet);
 }
 
 /** FNV-1a over the bytes of the address, folded to 28 bits. */

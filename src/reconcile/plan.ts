@@ -10,6 +10,7 @@
 import type { NodeSide, Peer } from "../model/backend.ts";
 import type { BackendPort, PeerAnswer } from "../model/backend_port.ts";
 import { type Cidr, familyOf, type Ip } from "../model/ip.ts";
+import { CompactMap } from "../model/compact_map.ts";
 import { type Item, keyOf } from "../model/item.ts";
 import type { Endpoint, Lease } from "../model/lease.ts";
 import { type Carried, carryOver, difference } from "./lists.ts";
@@ -92,9 +93,7 @@ export class Planner {
   /** The peers whose nexthops have these ids. */
   #named: readonly Lease[] = [];
   #ids: ReadonlyMap<Cidr, number> = new Map();
-  readonly #items = new Map<string, Item>();
-  /** The subnets for which items of peers are planned, by key. */
-  readonly #owners = new Map<string, Cidr>();
+  readonly #items = new CompactMap<string, Item>();
   #last: Pick<PlanInput, "backend" | "sides" | "ways"> & { readonly edition: number; readonly nexthops: Nexthops } | null = null;
   /** In the order of the peers. */
   #known: readonly Known[] = [];
@@ -157,7 +156,6 @@ export class Planner {
     for (const { planned } of gone) {
       for (const key of planned.sides.flatMap(({ keys }) => keys)) {
         this.#items.delete(key);
-        this.#owners.delete(key);
         touched.add(key);
       }
     }
@@ -176,7 +174,6 @@ export class Planner {
     if (blackhole) { for (const { subnet } of sides) own.push({ kind: "blackhole", dst: subnet }); }
     this.#clashes = false;
     this.#items.clear();
-    this.#owners.clear();
     for (const item of own) this.#items.set(keyOf(item), item);
     for (const known of peers) {
       known.planned = { lease: known.lease, sides: known.drafts.map((draft) => this.#settle(draft)) };
@@ -191,15 +188,20 @@ export class Planner {
       return draft.side;
     }
     this.#clashes = true;
-    const reason = `it needs "${clash}", which is in use for ${this.#owners.get(clash) ?? "this node itself"}`;
+    const reason = `it needs "${clash}", which is in use for ${this.#ownerOf(clash) ?? "this node itself"}`;
     return { ...draft.side, path: "none", keys: [], state: "rejected", reason };
   }
 
-  #claim({ side: { keys, subnet }, items }: Draft): void {
-    keys.forEach((key, i) => {
-      this.#items.set(key, items[i]!);
-      this.#owners.set(key, subnet);
-    });
+  #claim({ side: { keys }, items }: Draft): void {
+    keys.forEach((key, i) => this.#items.set(key, items[i]!));
+  }
+
+  /** The subnet for which an item is planned: the first peer that names it, since those behind have not been settled. */
+  #ownerOf(key: string): Cidr | undefined {
+    for (const { planned } of this.#known) {
+      for (const { keys, subnet } of planned.sides) if (keys.includes(key)) return subnet;
+    }
+    return undefined;
   }
 }
 

@@ -9,6 +9,7 @@
  */
 
 import { isDeepStrictEqual } from "node:util";
+import { CompactMap } from "../../model/compact_map.ts";
 import type { LeaseEvent, LeaseRecord } from "../../model/lease.ts";
 import type { NodeObject } from "./node.ts";
 import { recordOf } from "./record.ts";
@@ -25,7 +26,7 @@ interface Entry {
 
 /** The nodes of a cluster. */
 export class NodeTable {
-  readonly #nodes = new Map<string, Entry>();
+  readonly #nodes = new CompactMap<string, Entry>();
   readonly #dirty = new Set<string>();
   readonly #unresolved = new Set<string>();
   #list = 0;
