@@ -33,7 +33,9 @@ const LAB = {
   netConf: { Network: "10.0.0.0/8", Backend: { Type: "vxlan" } },
 };
 const DIRECTROUTING = { backend: "directrouting" };
-const PATIENCE = 120_000;
+const PATIENCE = 180_000;
+/** As the image sets it. */
+const ENV = { BUN_JSC_forceRAMSize: "52428800" };
 
 /** Watches a process's anonymous memory. */
 class Peak implements Disposable {
@@ -68,7 +70,8 @@ async function synced(node: Node, agent: Agent, count: number): Promise<void> {
 
 async function start(cluster: KubernetesCluster, node: Node, peers: number, group: LimitedGroup | null): Promise<Agent> {
   const [began, bytes] = [performance.now(), await received(node)];
-  const agent = cluster.agent(node, { ...DIRECTROUTING, ...group !== null && { command: [...group.enter, ...agentCommand()] } });
+  const limited = group === null ? {} : { command: [...group.enter, ...agentCommand()], env: ENV };
+  const agent = cluster.agent(node, { ...DIRECTROUTING, ...limited });
   using peak = new Peak(agent.pid);
   await agent.until("answers", async () => (await agent.get("/healthz")).code === 200);
   const healthy = seconds(began);

@@ -5,7 +5,6 @@
  */
 
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
-import process from "node:process";
 
 const ROOT = "/sys/fs/cgroup";
 /** 50Mi and 100m, as the DaemonSet has them. */
@@ -21,7 +20,7 @@ export class LimitedGroup implements Disposable {
 
   /** @throws {Error} If this user may not make groups, or the machine has none. */
   constructor() {
-    const name = `weft-bench-${process.pid}`;
+    const name = `weft-bench-${Date.now()}`; // process ids are the lab's own
     this.#folders = this.#unified ? [`${ROOT}/${name}`] : [`${ROOT}/memory/${name}`, `${ROOT}/cpu/${name}`];
     const [memory, cpu] = [this.#folders[0]!, this.#folders.at(-1)!];
     this.#folders.forEach((folder) => mkdirSync(folder));

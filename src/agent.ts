@@ -23,7 +23,7 @@ import { Macs, published } from "./agent/node.ts";
 import { fits, OwnLease } from "./agent/own_lease.ts";
 import { endless, persist } from "./agent/patience.ts";
 import type { AgentOptions } from "./agent/options.ts";
-import { Records } from "./agent/records.ts";
+import { partsOf, Records } from "./agent/records.ts";
 import { kernelStanding } from "./agent/report.ts";
 import { type Setup, StartError } from "./agent/setup.ts";
 import { conditionsOf, reportOf, type State } from "./agent/status.ts";
@@ -65,6 +65,8 @@ export class Agent {
   readonly #reconciler: Reconciler;
   readonly #aim: Aim;
   readonly #effects: EffectCalls;
+  /** News of leases that are not taken over yet: where there is little memory, one is at a time. */
+  readonly #news: LeaseEvent[] = [];
   #ownLease: OwnLease;
   #former: Ownership["networks"] = [];
   #formerRanges: readonly PodRange[] = [];
@@ -209,6 +211,8 @@ export class Agent {
     while (true) {
       await this.#alarm.next();
       if (signal.aborted || this.#stopsFor() !== null) return;
+      const news = this.#news.shift();
+      if (news !== undefined) this.#onLeases(news);
       try {
         await this.#cycle();
       } catch (error) {
@@ -219,6 +223,8 @@ export class Agent {
       }
       if (this.#stopsFor() !== null) return;
       await this.#goOn(signal, tasks);
+      if (news !== undefined) await this.#o.relieve?.();
+      if (this.#news.length > 0) this.#alarm.poke();
     }
   }
 
@@ -300,6 +306,7 @@ export class Agent {
     const { goal, settlesAt } = this.#aim.take(setup, lease, { state: state.value, former, now });
     if (settlesAt !== null) this.#alarm.set("ways", settlesAt - now);
     if (goal === null) return false;
+    if (this.#news.length > 0) await this.#o.relieve?.();
     const { changed, failed, retryAt } = await this.#reconciler.reconcile(goal, now);
     this.#kernelProblem = null;
     changed.slice(0, LOGGED.changes).forEach((change) => log("info", `${verb(change)} ${describe(change.item)}`));
@@ -326,7 +333,8 @@ export class Agent {
 
   async #followLeases(signal: AbortSignal): Promise<void> {
     for await (const event of endless(() => this.#o.store.watch(signal), this.#o, signal)) {
-      this.#onLeases(event);
+      if (this.#o.relieve === null) this.#onLeases(event);
+      else this.#news.push(...this.#records.full ? [event] : partsOf(event));
       this.#alarm.poke();
     }
   }

@@ -286,6 +286,26 @@ test("public addresses that the store sets are waited for, choose the device and
   assert.deepEqual(await node.dryRun(), [], "a plan chooses as the agent does");
 });
 
+test("where there is little memory the first list is taken over in parts, and nothing is dropped before its end", async () => {
+  const world = new World();
+  let reliefs = 0;
+  const relieve = () => Promise.resolve(void reliefs++);
+  const node = await world.started({ conf: conf({ Network: "10.240.0.0/12" }), peers: [peerOf(2), peerOf(3)], relieve });
+  await node.stop();
+  world.cluster.remove(peerOf(3).key);
+  const many = Array.from({ length: 1200 }, (_, i) => peerOf(300 + i, { publicIp: parseIp(`203.0.${113 + (i >> 8)}.${i & 255}`) }));
+  many.forEach((lease) => world.put(lease));
+  node.kernel.applied.length = reliefs = 0;
+  node.start();
+  await world.clock.pass(MINUTE);
+  assert.equal(node.notReady, null);
+  assertReaches(node, [peerOf(2), ...many]);
+  assert.ok(reliefs >= 3, `${reliefs}`);
+  const ops = node.kernel.applied.map(({ op, item }) => `${op} ${describe(item)}`);
+  const dropped = ops.findIndex((line) => line.startsWith("drop route 10.244.3.0/24"));
+  assert.ok(dropped > ops.findLastIndex((line) => line.startsWith("put route")), `dropped at ${dropped}`);
+});
+
 test("a store that can not tell which node this is ends the agent", async () => {
   const world = new World();
   world.cluster.configure(conf());

@@ -30,6 +30,7 @@ export interface FakeNodeOptions {
   readonly ip6?: string;
   readonly flags?: readonly string[];
   readonly kind?: string;
+  readonly relieve?: () => Promise<void>;
   readonly nexthopObjects?: boolean;
   /** The built-in ones if absent. */
   readonly backends?: Backends;
@@ -156,6 +157,7 @@ export class FakeNode {
       subnetFile: this.file,
       clock,
       chance: this.#chance,
+      relieve: this.#o.relieve ?? null,
       log: (level, message) => this.log.push(`${level} ${message}`),
     };
   }

@@ -28,4 +28,6 @@ export interface AgentOptions {
   readonly clock: Clock;
   readonly chance: Chance;
   readonly log: Log;
+  /** Gives memory back that is not needed any more; `null` where there is enough of it. */
+  readonly relieve: (() => Promise<void>) | null;
 }

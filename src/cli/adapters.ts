@@ -22,6 +22,35 @@ export const clock: Clock = {
   },
 };
 
+/** What is used of Bun. */
+interface Bun {
+  gc(force: boolean): void;
+  shrink(): void;
+  readonly unsafe?: { setJITPolicy?(scale: number): void };
+}
+
+/** A process that may have no more than this, in bytes, gives memory back. */
+const SCARCE = 256 * 1024 * 1024;
+/** So many milliseconds the runtime's own thread needs to hand pages back to the system. */
+const HANDING_BACK = 150;
+
+/**
+ * Gives memory back, where the process may have little: the collector of Bun goes by the machine's memory, not by the process's.
+ *
+ * @param limit As much as the process may have, in bytes.
+ * @returns `null` where that is enough, or the runtime can not be told.
+ */
+export function reliefOf(limit: number): (() => Promise<void>) | null {
+  const bun = (globalThis as { readonly Bun?: Bun }).Bun;
+  if (bun === undefined || limit === 0 || limit > SCARCE) return null;
+  bun.unsafe?.setJITPolicy?.(100);
+  return async () => {
+    bun.gc(true);
+    bun.shrink();
+    await new Promise((resolve) => setTimeout(resolve, HANDING_BACK));
+  };
+}
+
 /** The system's randomness. */
 export const chance: Chance = {
   number: () => Math.random(),

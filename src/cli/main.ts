@@ -10,7 +10,7 @@ import process from "node:process";
 import { type Driver, openDriver } from "../../ffi/mod.ts";
 import { Agent, type AgentOptions, StartError } from "../agent.ts";
 import type { Log } from "../agent/ports.ts";
-import { chance, clock, keys, logTo, subnetFile } from "./adapters.ts";
+import { chance, clock, keys, logTo, reliefOf, subnetFile } from "./adapters.ts";
 import { describeLeftovers, leftovers, remove } from "./cleanup.ts";
 import { lockNode } from "./lock.ts";
 import { notifySystemd } from "./notify.ts";
@@ -94,6 +94,7 @@ async function open(settings: Settings, log: Log, readOnly = false) {
     clock,
     chance,
     log,
+    relieve: reliefOf(process.constrainedMemory?.() ?? 0),
   };
   return { options, driver, attend: opened.attend, disposables: stack.move() };
 }

@@ -38,6 +38,12 @@ export class CompactMap<K extends string, V> implements ReadonlyMap<K, V> {
     return entry === 0 ? undefined : this.#values[entry - 1];
   }
 
+  /** The very text under which an entry is held, so that tables with the same keys can share them; `undefined` if there is none. */
+  heldAs(key: K): K | undefined {
+    const entry = this.#find(key);
+    return entry === 0 ? undefined : this.#keys[entry - 1];
+  }
+
   set(key: K, value: V): this {
     const entry = this.#find(key);
     if (entry !== 0) {

@@ -61,7 +61,7 @@ export class Ledger {
 
   /** Notes that an item was put. */
   put(key: string, item: Item): void {
-    this.#found.set(key, item);
+    this.#found.set((this.#wanted instanceof CompactMap ? this.#wanted.heldAs(key) : undefined) ?? key, item);
     this.#compare(key);
   }
 
