@@ -28,6 +28,7 @@ export async function dryRun(options: AgentOptions, signal: AbortSignal): Promis
   let news = Promise.withResolvers<void>();
   const setup = await setupOf(text, { ...options, storeKind: store.kind, macs, changed: () => news.resolve() });
   const { backend } = setup;
+  using _ = { [Symbol.dispose]: () => backend.close() };
   if (backend.effects.start !== undefined) {
     throw new StartError(`The items of backend ${backend.name} depend on what it starts, which a plan does not`);
   }

@@ -51,10 +51,14 @@ export class Progress {
   /** The effects have been told of them, be there any or none. */
   told = false;
 
-  constructor(backend: BackendPort) {
+  /** Planning goes on with what a former incarnation has started with, until this one has started too. */
+  constructor(backend: BackendPort, former: Progress | null) {
     this.backend = backend;
     this.incarnation = backend.incarnation;
     if (backend.effects.start === undefined) this.started = { key: "", state: null };
+    else if (former !== null && former.backend === backend && former.started !== null) {
+      this.started = { ...former.started, key: "" };
+    }
   }
 
   /** Takes over which peers there are; one that waits for a reason of its own stays as it was. */

@@ -74,7 +74,7 @@ export class EffectCalls {
   prepare(backend: BackendPort, sides: readonly BareSide[]): void {
     if (this.#now?.backend !== backend || this.#now.incarnation !== backend.incarnation) {
       if (this.#now !== null) this.#left.push(this.#now);
-      this.#now = new Progress(backend);
+      this.#now = new Progress(backend, this.#now);
     }
     this.#now!.bare = sides;
     this.#tell();

@@ -255,3 +255,18 @@ test("what is said while a call is under way is not lost", async () => {
   assert.deepEqual(told, [1, 2]);
   await stage.end();
 });
+
+test("effects that have lost their memory start anew, and planning goes on with what they had started with", async () => {
+  let starts = 0;
+  const start = () => ++starts === 2 ? Promise.reject(new Error("not yet")) : Promise.resolve(starts);
+  const port = { ...backend({ start }), incarnation: 0 };
+  const stage = new Stage();
+  await stage.begin(port);
+  assert.deepEqual(stage.effects.state, { value: 1 });
+  port.incarnation++;
+  await stage.begin(port);
+  assert.deepEqual([stage.effects.state, stage.effects.problem], [{ value: 1 }, "its start failed: not yet"]);
+  await stage.clock.pass(2_000);
+  assert.deepEqual([stage.effects.state, stage.effects.problem], [{ value: 3 }, null]);
+  await stage.end();
+});

@@ -104,6 +104,9 @@ labTest("a plugin that throws, lies or hangs while the agent runs harms only pee
   const folder = pluginFolder("/run/moody", { "moody.ts": MOODY, mood: "good" });
   await using cluster = await Cluster.create(ONE_SEGMENT, { backend: "moody", args: [`--plugin-dir=${folder}`] });
   const [{ node, agent, pod }, other] = [cluster.on("a1"), cluster.on("a2")];
+  const cli = new Cli(cluster.lab, node);
+  const planned = await cli.said("plan", ...cli.flags, "--backend=moody", `--plugin-dir=${folder}`);
+  assert.equal(planned, "Nothing to change: the kernel holds what is planned.\n");
   await using pinger = await pod.pinger(other.pod.address);
   const expected = {
     throw: /^backend moody failed for it: I do not like it$/,
