@@ -8,7 +8,7 @@
  */
 
 import { spawnSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { readlinkSync, writeFileSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import process from "node:process";
 import { openDriver } from "../../ffi/mod.ts";
@@ -22,8 +22,8 @@ import { NETWORK_COMMANDS } from "../plugins/check/room.ts";
 import { template } from "../plugins/template.ts";
 import { keys } from "./adapters.ts";
 
-/** Set in the namespaces: `yes`, or why there are none. */
-const INSIDE = "WEFT_PLUGIN_CHECK";
+/** The network namespace that the check was called in; where that is another one, nobody else is here. */
+const OUTSIDE = "WEFT_PLUGIN_CHECK";
 
 const print = (line: string) => process.stdout.write(`${line}\n`);
 
@@ -47,14 +47,14 @@ export function newPlugin(name: string): number {
 
 /** Checks a plugin, and tells what to mend. @returns 1 if there is something. */
 export async function checkPlugin(file: string, json: boolean): Promise<number> {
-  const inside = process.env[INSIDE];
-  if (inside !== undefined) return await report(file, json, await placeOf(inside));
+  const here = readlinkSync("/proc/self/ns/net");
+  if ((process.env[OUTSIDE] ?? here) !== here) return await report(file, json, await ownPlace());
   const lack = lackOfNamespaces();
   if (lack !== null) return await report(file, json, { kernel: { lack } });
   const path = resolve(file);
   const command = [...ownCommand(), "plugin", "check", path, ...(json ? ["--json"] : [])];
   const [program, ...args] = [...enter(), ...hideRun(path, ...command), ...command];
-  const { status, error } = spawnSync(program!, args, { stdio: "inherit", env: { ...process.env, [INSIDE]: "yes" } });
+  const { status, error } = spawnSync(program!, args, { stdio: "inherit", env: { ...process.env, [OUTSIDE]: here } });
   if (error !== undefined) throw error;
   return status ?? 1;
 }
@@ -86,8 +86,7 @@ function ownCommand(): string[] {
 }
 
 /** The kernel of the namespace that this process is in, with a device that leads to peers. */
-async function placeOf(inside: string): Promise<Place> {
-  if (inside !== "yes") return { kernel: { lack: inside } };
+async function ownPlace(): Promise<Place> {
   const { status, stderr } = spawnSync("ip", ["-batch", "-"], { input: NETWORK_COMMANDS.join("\n"), encoding: "utf8" });
   if (status !== 0) return { kernel: { lack: `a network to check in can not be made here: ${stderr.trim()}` } };
   return { kernel: openKernel(await openDriver(), { keys }) };
