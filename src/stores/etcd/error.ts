@@ -73,6 +73,10 @@ export async function refusal(what: string, origin: string, { status, body }: An
 /** The error for a status of gRPC. */
 export function etcdError(what: string, origin: string, code: number, message: string): EtcdError {
   const said = oneLine(message.trim()) || "no reason given";
-  const remedy = code === CODES.permissionDenied ? "; give the user's role readwrite on the keys below --etcd-prefix" : "";
+  const remedy = code === CODES.permissionDenied
+    ? "; give the user's role readwrite on the keys below --etcd-prefix"
+    : /space exceeded/.test(said)
+    ? "; compact and defragment it, and then: etcdctl alarm disarm"
+    : "";
   return new EtcdError(`etcd at ${origin} refused ${what}: ${said}${remedy}`, code, said);
 }

@@ -11,7 +11,7 @@
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { type EtcdClient, isOfToken, type Reply, TooLongError } from "./client.ts";
-import { CODES, etcdError } from "./error.ts";
+import { CODES, EtcdError, etcdError } from "./error.ts";
 
 /** Keys from `from` up to but without `to`; one key where `to` is `null`. */
 export interface KeyRange {
@@ -124,6 +124,7 @@ export class Kv {
    * Reads a range as it is at one revision, in pages; while one is looked at, the next is on its way.
    *
    * @param put Gets each key.
+   * @throws {CompactedError} If that revision is gone before the last page was read.
    */
   async list(range: KeyRange, put: (it: KeyValue) => void, signal: AbortSignal): Promise<Header> {
     let limit = PAGE.keys;
@@ -133,6 +134,7 @@ export class Kv {
         try {
           return await this.#client.call("/v3/kv/range", body, signal, limit === 1 ? {} : { bytes: PAGE.bytes });
         } catch (error) {
+          if (error instanceof EtcdError && error.code === CODES.outOfRange) throw new CompactedError(error.message);
           if (!(error instanceof TooLongError) || limit === 1) throw error;
           limit = Math.max(1, Math.floor(limit / 16));
         }
