@@ -54,7 +54,7 @@ export async function main(command: Command): Promise<number> {
     case "peers":
       return await show(command);
     case "agent":
-      return await runAgent(command.settings, command.warnings);
+      return await loggedAgent(command.settings, command.warnings);
     case "plan":
       return await plan(command);
     case "cleanup":
@@ -131,8 +131,19 @@ function rulesetEvents(driver: Driver, log: Log): OnRulesetChange | null {
   }
 }
 
-async function runAgent(settings: Settings, warnings: readonly string[]): Promise<number> {
+/** Runs the agent. Who reads lines of JSON gets its last words so too. */
+async function loggedAgent(settings: Settings, warnings: readonly string[]): Promise<number> {
   const log = logTo((line) => process.stderr.write(line), settings.logFormat, settings.verbosity);
+  try {
+    return await runAgent(settings, warnings, log);
+  } catch (error) {
+    if (settings.logFormat !== "json") throw error;
+    log("error", (error as Error).message);
+    return error instanceof UsageError ? 2 : 1;
+  }
+}
+
+async function runAgent(settings: Settings, warnings: readonly string[], log: Log): Promise<number> {
   warnings.forEach((warning) => log("warning", warning));
   const ended = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => ended.abort(new Error(`${signal} was received`)));
