@@ -128,10 +128,11 @@ export interface PeerRow {
 /** How many peers there are of each sort. */
 export interface PeerCounts {
   readonly total: number;
-  /** In sync, and reached without encapsulation in a family at least. */
+  /** In sync, and reached without encapsulation in a family at least; always there, as is `vxlan`. */
   readonly direct: number;
-  /** In sync, and reached over vxlan in a family at least. */
   readonly vxlan: number;
+  /** In sync, by each way that backends name, these two among them. */
+  readonly paths: Readonly<Record<string, number>>;
   /** Pending or failed. */
   readonly pending: number;
   readonly rejected: number;
@@ -198,17 +199,17 @@ export function rowOf(peer: PeerReport): PeerRow {
 
 /** Counts peers by state and way. A peer whose families go different ways counts for both. */
 export function countPeers(peers: readonly PeerReport[]): PeerCounts {
-  let [direct, vxlan, pending, rejected] = [0, 0, 0, 0];
+  let [pending, rejected] = [0, 0];
+  const paths = new Map<string, number>();
   for (const peer of peers) {
     const state = stateOf(peer);
     if (state === "rejected") rejected++;
     else if (state !== "in-sync") pending++;
-    else {
-      if (peer.sides.some((side) => side.path === "direct")) direct++;
-      if (peer.sides.some((side) => side.path === "vxlan")) vxlan++;
-    }
+    else for (const path of new Set(peer.sides.map(({ path }) => path))) paths.set(path, (paths.get(path) ?? 0) + 1);
   }
-  return { total: peers.length, direct, vxlan, pending, rejected };
+  const count = (path: string) => paths.get(path) ?? 0;
+  const ways = Object.fromEntries([...paths].sort(([a], [b]) => a < b ? -1 : 1));
+  return { total: peers.length, direct: count("direct"), vxlan: count("vxlan"), paths: ways, pending, rejected };
 }
 
 function sideOf(peer: PeerReport, family: Family): PeerSide | undefined {

@@ -71,7 +71,14 @@ test("countPeers() counts only peers in sync by their way, and failed ones as pe
     peer({ ...v4, state: "failed", reason: "x" }, v6),
     { key: "bad", backendType: null, sides: [], unreadable: "x" },
   ]);
-  assert.deepEqual(counts, { total: 7, direct: 2, vxlan: 2, pending: 2, rejected: 1 });
+  assert.deepEqual(counts, {
+    total: 7,
+    direct: 2,
+    vxlan: 2,
+    paths: { direct: 2, "host-gw": 1, vxlan: 2 },
+    pending: 2,
+    rejected: 1,
+  });
 });
 
 test("reasonNotReady() names every condition that does not hold", () => {

@@ -28,7 +28,7 @@ test("GET /v1/status gives the contract's JSON with store.note, reversePath and 
     },
     link: { name: "eth0", address: "192.168.10.1", mtu: 1500 },
     mtu: 1450,
-    peers: { total: 2, direct: 1, vxlan: 1, pending: 0, rejected: 0 },
+    peers: { total: 2, direct: 1, vxlan: 1, paths: { direct: 1, vxlan: 1 }, pending: 0, rejected: 0 },
     kernel: { items: 5, pending: 0, repairs: 0, lastSync: "2026-01-01T00:00:00Z" },
     reversePath: [{ link: "eth0", mode: "loose" }],
     problems: [],

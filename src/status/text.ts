@@ -26,7 +26,7 @@ export function renderStatus(body: unknown): string {
     ["pod mtu", at("mtu")],
     ["store", `${at("store", "kind")}, ${connected}`],
     ...notes(body),
-    ["peers", `${at("peers", "total")}: ${counts(body, "peers", ["direct", "vxlan", "pending", "rejected"])}`],
+    ["peers", `${at("peers", "total")}: ${[...ways(body), counts(body, "peers", ["pending", "rejected"])].join(", ")}`],
     ["kernel", counts(body, "kernel", ["items", "pending", "repairs"])],
     ["in sync", at("kernel", "lastSync")],
     ...filters(body),
@@ -80,6 +80,13 @@ function show(value: unknown): string {
 function both(value: unknown, v4: readonly string[], v6: readonly string[]): string {
   const known = [dig(value, v4), dig(value, v6)].filter((each) => each !== null && each !== undefined);
   return known.length === 0 ? "-" : known.map(show).join(", ");
+}
+
+/** How many peers are reached by each way; an older agent tells only two. */
+function ways(body: unknown): string[] {
+  const paths = dig(body, ["peers", "paths"]);
+  if (typeof paths !== "object" || paths === null) return [counts(body, "peers", ["direct", "vxlan"])];
+  return Object.entries(paths).map(([path, count]) => `${show(count)} ${show(path)}`);
 }
 
 function counts(body: unknown, group: string, names: readonly string[]): string {

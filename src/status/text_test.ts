@@ -25,6 +25,12 @@ rp_filter  eth0 loose
   );
 });
 
+test("peers are counted by the ways that backends name; an older agent's two are shown too", () => {
+  const peers = { total: 3, direct: 1, vxlan: 0, paths: { direct: 1, wireguard: 2 }, pending: 0, rejected: 0 };
+  assert.match(renderStatus({ peers }), /^peers +3: 1 direct, 2 wireguard, 0 pending, 0 rejected$/m);
+  assert.match(renderStatus({ peers: { ...peers, paths: undefined } }), /^peers +3: 1 direct, 0 vxlan, 0 pending, 0 rejected$/m);
+});
+
 test("renderStatus() gives reason, store error, note, problems and their remedies, and a dash for what is unknown", () => {
   const problem = { what: "eth0 filters strictly", why: "EROFS: read-only", remedy: "sysctl -w net.ipv4.conf.eth0.rp_filter=2" };
   const report = {
