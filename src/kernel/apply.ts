@@ -36,7 +36,7 @@ import {
   SCOPE_ANY,
   UP,
 } from "../netlink/rtnl.ts";
-import { address, blackhole, fdb, gatewayOf, type Index, neighbour, nexthop, route, routeKey } from "./values.ts";
+import { address, blackhole, fdb, gatewayOf, type Index, isUnplanned, neighbour, nexthop, route, routeKey } from "./values.ts";
 
 const LOOSE = 2;
 
@@ -101,6 +101,8 @@ export class Requests {
       case "route": {
         const { dst, to: way } = item;
         const last = typeof way === "number" ? way : way.via;
+        // Linux takes a descriptor that is equal but for its metrics for the same, and keeps them; another protocol makes it another.
+        if (isUnplanned(old)) to.push(request(RTM.NEWROUTE, create, ROUTE, { ...route(item, index), protocol: PROTOCOL_BOOT }));
         if (last === null) to.push(request(RTM.NEWROUTE, create, ROUTE, route(item, index)));
         else to.push(like(this.#route, familyOf(dst), item, create, index, knownRoute).with(dst, last));
         break;

@@ -33,6 +33,7 @@ import {
   UP,
 } from "../netlink/rtnl.ts";
 import { familyNumber, type LinkRow } from "./facts.ts";
+import { UNPLANNED } from "./values.ts";
 import type { Wireguard, WireguardState } from "./wireguard.ts";
 
 const ALL_DEVICES = -1;
@@ -208,12 +209,13 @@ function readRoute(row: RouteMessage, own: Ownership, names: ReadonlyMap<number,
   if ((row.priority ?? 0) !== metric) return null;
   const src = row.prefSrc ?? null;
   const adopted = !ours && { adopted: true as const };
+  if (row.metrics) return { kind: "route", dst, to: UNPLANNED, src, ...adopted }; // an MTU of its own, for example
   if (row.nexthopId !== undefined) return { kind: "route", dst, to: row.nexthopId, src, ...adopted };
   if (!ours && !blackhole && ((row.gateway === undefined && !onOurs) || link === undefined)) return null;
   return { kind: "route", dst, to: readHop(row, link), src, ...adopted };
 }
 
-/** A hop as it is seen. One that nobody plans, such as that of a route with several, is over no device, so that it differs from all plans. */
+/** A hop as it is seen; that of a route with several is none that anybody plans. */
 function readHop(row: RouteMessage | NexthopMessage, link: string | undefined): Hop {
   return { via: row.gateway ?? null, link: link ?? "", onlink: (row.flags! & ONLINK) !== 0 };
 }

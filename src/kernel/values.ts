@@ -5,7 +5,17 @@
  */
 
 import { familyOf, type Ip, lengthOf, networkOf } from "../model/ip.ts";
-import { type Address, type Blackhole, type Fdb, type Neighbour, type Nexthop, PROTOCOL, type Route } from "../model/item.ts";
+import {
+  type Address,
+  type Blackhole,
+  type Fdb,
+  type Hop,
+  type Item,
+  type Neighbour,
+  type Nexthop,
+  PROTOCOL,
+  type Route,
+} from "../model/item.ts";
 import { AF, BLACKHOLE, LAST_METRIC, ONLINK, PERMANENT, SCOPE_LINK, SELF, TABLE_MAIN, UNICAST } from "../netlink/rtnl.ts";
 import { familyNumber } from "./facts.ts";
 
@@ -56,6 +66,14 @@ export function nexthop(item: Nexthop, index: Index) {
 export function gatewayOf({ hop }: Nexthop): Ip {
   if (hop.via === null) throw new TypeError("a nexthop object without a gateway is never planned");
   return hop.via;
+}
+
+/** The hop of a route as nobody plans it: over no device, so that it differs from all plans. */
+export const UNPLANNED: Hop = { via: null, link: "", onlink: false };
+
+/** Whether an item was seen as nobody plans it. */
+export function isUnplanned(item: Item | null): boolean {
+  return item?.kind === "route" && typeof item.to !== "number" && item.to.link === "";
 }
 
 /** What names a route. */

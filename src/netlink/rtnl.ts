@@ -157,6 +157,7 @@ export const ROUTE = message(
     gateway: [5, ip],
     priority: [6, u32],
     prefSrc: [7, ip],
+    metrics: [8, flag],
     multipath: [9, flag],
     tableId: [15, u32],
     via: [18, flag],

@@ -36,6 +36,7 @@ async function harms(a1: Member, a2: Member, b1: Member): Promise<string[]> {
   const { node, agent } = a1;
   const [near, far, own] = [subnetOf(a2), subnetOf(b1), subnetOf(a1).split("/")[0]!];
   const far6 = b1.node.subnetEnv()["FLANNEL_IPV6_SUBNET"]!.replace("::1/", "::/");
+  const own6 = node.subnetEnv()["FLANNEL_IPV6_SUBNET"]!.replace(/::1\/.*/, "::");
   const gateway = far.split("/")[0]!;
   const mac = (await b1.node.json(["ip", "-j", "link", "show", "flannel.1"]))[0].address as string;
   const id = (await node.json(["ip", "-j", "-d", "route", "show", far]))[0].nhid as number;
@@ -45,6 +46,8 @@ async function harms(a1: Member, a2: Member, b1: Member): Promise<string[]> {
     `ip route del ${far}`,
     `ip -6 route del ${far6}`,
     `ip route replace ${far} nhid ${id} proto 87`, // without its source address
+    `ip route replace ${far} nhid ${id} proto 87 src ${own} mtu 1280`,
+    `ip -6 route replace ${far6} nhid ${id6} proto 87 src ${own6} mtu 1280`,
     `ip nexthop del id ${id}`,
     `ip nexthop del id ${id6}`,
     `ip nexthop replace id ${id} via ${a2.node.address} dev eth0 proto 87`,
