@@ -8,7 +8,7 @@ import { CompactMap } from "../model/compact_map.ts";
 import type { Lease, LeaseEvent, LeaseRecord } from "../model/lease.ts";
 
 /** Where there is little memory, so many are taken over at a time. */
-const PART = 500;
+const PART = 1000;
 
 /** A first list in parts, none of which says that something is gone before the last, which is the list itself. */
 export function* partsOf(event: LeaseEvent): Generator<LeaseEvent> {
