@@ -77,6 +77,18 @@ describe("agents with --kube-subnet-mgr", { skip }, () => {
     for (const agent of agents) await agent.ready(20_000);
   }
 
+  test("an agent that nobody tells its node ends with code 1, and says what to give", async () => {
+    const cases = [["", /by which Kubernetes knows it: give --node-name or NODE_NAME/], [
+      "nobody",
+      /pod "kube-system\/nobody" does not exist/,
+    ]];
+    for (const [pod, expected] of cases as [string, RegExp][]) {
+      await using agent = cluster.agent(a1!, { env: { POD_NAME: pod } });
+      assert.equal(await agent.exited, 1, agent.log());
+      assert.match(agent.tail(1), expected);
+    }
+  });
+
   test("before the API server answers, health does, and says what is waited for", async () => {
     await server.stopApi();
     for (const node of cluster.lab.nodes) {
