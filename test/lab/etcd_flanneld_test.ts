@@ -15,6 +15,7 @@ import { until } from "./command.ts";
 import { Lab } from "./lab.ts";
 import type { Node } from "./node.ts";
 import { joinOutside, leaveOutside, OUTSIDE } from "./outside.ts";
+import { shipped } from "./plugins.ts";
 
 const { FLANNELD: named } = process.env;
 const FLANNELD: Found = named ? { path: named } : { lack: "needs a flanneld of v0.18 or later: name one in FLANNELD" };
@@ -27,15 +28,28 @@ async function pings(from: Node, to: Node): Promise<void> {
   assert.deepEqual([sent, lost], [50, 0]);
 }
 
-for (const [backend, type] of [["vxlan", "vxlan"], ["directrouting", "vxlan"], ["host-gw", "host-gw"]] as const) {
+/** Backends of Weft, and the configuration that both read. */
+const CASES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  vxlan: { Type: "vxlan" },
+  directrouting: { Type: "vxlan" },
+  "host-gw": { Type: "host-gw" },
+  extension: {
+    Type: "extension",
+    PreStartupCommand: "echo 00:00:00:00:00:00",
+    SubnetAddCommand: "ip route replace $SUBNET via $PUBLIC_IP",
+    SubnetRemoveCommand: "ip route del $SUBNET via $PUBLIC_IP",
+  },
+};
+
+for (const [backend, config] of Object.entries(CASES)) {
   labTest(`Weft with ${backend} and flanneld share one etcd`, async () => {
     await using lab = await Lab.create({ segments: { A: ["a1", "a2"] } });
     await joinOutside(lab);
     await using etcd = await EtcdCluster.start({ etcd: ETCD, ip: OUTSIDE });
-    await etcd.put(`${PREFIX}/config`, `{"Network":"10.244.0.0/16","Backend":{"Type":"${type}"}}`);
+    await etcd.put(`${PREFIX}/config`, JSON.stringify({ Network: "10.244.0.0/16", Backend: config }));
     const [weft, flannel] = [lab.node("a1"), lab.node("a2")];
     const endpoints = `--etcd-endpoints=${etcd.endpoints.join(",")}`;
-    const agent = weft.agent({ backend, store: "none", args: [endpoints] });
+    const agent = weft.agent({ backend, store: "none", args: [endpoints, ...(backend === "extension" ? [shipped(backend)] : [])] });
     await agent.ready();
     const daemon = flannel.spawn(
       ["path" in FLANNELD ? FLANNELD.path : "", endpoints, `--subnet-file=${flannel.subnetFile}`, "--iface=eth0"],

@@ -5,22 +5,13 @@
  */
 
 import assert from "node:assert/strict";
-import { copyFileSync, existsSync, mkdirSync, readFileSync } from "node:fs";
-import { resolve } from "node:path";
+import { existsSync, readFileSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { labTest } from "./case.ts";
 import { until } from "./command.ts";
 import { Cluster, kernelOf, subnetOf } from "./cluster.ts";
 import { Lab } from "./lab.ts";
-
-const PLUGINS = "/run/backends";
-
-/** Starts agents with a backend of ours that is not built in. */
-function plugin(name: string) {
-  mkdirSync(PLUGINS, { recursive: true, mode: 0o755 });
-  copyFileSync(resolve(import.meta.dirname!, `../../backends/${name}.ts`), `${PLUGINS}/${name}.ts`);
-  return { args: [`--plugin-dir=${PLUGINS}`] };
-}
+import { shipped } from "./plugins.ts";
 
 function netConf(commands: Readonly<Record<string, string>>): object {
   return { Network: "10.244.0.0/16", Backend: { Type: "extension", ...commands } };
@@ -53,7 +44,7 @@ labTest("extension: commands make the paths of three nodes, and a restart loses 
     SubnetRemoveCommand: "ip route del $SUBNET via $PUBLIC_IP; ip neigh del $PUBLIC_IP dev eth0",
     ShutdownCommand: "mkdir -p /run/stopped && touch /run/stopped/$(ip -4 -o addr show eth0 | sed 's/.*inet //; s/\\/.*//')",
   };
-  const options = plugin("extension");
+  const options = { args: [shipped("extension")] };
   await using cluster = await Cluster.create({ segments: { A: ["a1", "a2", "a3"] }, netConf: netConf(commands) }, options);
   const [a1, a2, a3] = [cluster.on("a1"), cluster.on("a2"), cluster.on("a3")];
   const [address] = await a1.node.json(["ip", "-j", "link", "show", "eth0"]);
@@ -89,7 +80,7 @@ labTest("extension: what other nodes publish harms nobody, and a command that ha
     SubnetAddCommand: 'read -r LINE; [ "$LINE" != hang ] || sleep 600; ip route replace $SUBNET via $PUBLIC_IP',
     SubnetRemoveCommand: "ip route del $SUBNET via $PUBLIC_IP",
   };
-  const options = plugin("extension");
+  const options = { args: [shipped("extension")] };
   await using cluster = await Cluster.create({ segments: { A: ["a1", "a2"] }, netConf: netConf(commands) }, options);
   const [a1, a2] = [cluster.on("a1"), cluster.on("a2")];
   const touch = "touch /run/pwned";
@@ -129,7 +120,7 @@ labTest("alloc: a lease and subnet.env, and nothing in the kernel", async () => 
   });
   const [a1, a2] = [lab.node("a1"), lab.node("a2")];
   const before = await kernelOf({ node: a1 });
-  const options = plugin("alloc");
+  const options = { args: [shipped("alloc")] };
   const agents = [a1.agent(options), a2.agent(options)];
   for (const agent of agents) await agent.ready();
   await agents[0]!.inSync(1);

@@ -4,8 +4,10 @@
  * @module
  */
 
-import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+
+const SHIPPED = resolve(import.meta.dirname!, "../../backends");
 
 /** A backend that reaches peers over their public IPs. It stands for itself: nothing of the repository is in it. */
 export function byGateway(name = "by-gateway", odd: Readonly<Record<string, string>> = {}): string {
@@ -26,6 +28,12 @@ export function byGateway(name = "by-gateway", odd: Readonly<Record<string, stri
     ...odd,
   };
   return `export default {\n${Object.entries(parts).map(([key, text]) => `  ${key}: ${text},\n`).join("")}};\n`;
+}
+
+/** Makes a folder with a backend of ours that is not built in. @returns The agent's argument that names it. */
+export function shipped(name: string): string {
+  const file = `${name}.ts`;
+  return `--plugin-dir=${pluginFolder("/run/backends", { [file]: readFileSync(join(SHIPPED, file), "utf8") })}`;
 }
 
 /** Puts plugins into a folder that only root can write, whatever the umask. */
