@@ -13,6 +13,7 @@ import { KINDS, PROTOCOL } from "../model/item.ts";
 import type { Dirty, Ownership } from "../model/kernel.ts";
 import type { Driver } from "../netlink/connection.ts";
 import { type Event, subscribe } from "../netlink/subscription.ts";
+import type { Echoes } from "./echoes.ts";
 import { ADDRESS, AF, GROUP, LINK, NEIGHBOUR, ROUTE, RTM, TABLE_MAIN } from "../netlink/rtnl.ts";
 
 const ALL: readonly Dirty[] = ["facts", ...KINDS];
@@ -21,6 +22,8 @@ const ROUTES: readonly Dirty[] = ["route", "blackhole"];
 
 /** What the classification needs to know: which devices and networks are ours, and the devices' names by index. */
 export interface Scope {
+  /** Events that are our own. */
+  readonly echoes: Echoes;
   readonly own: () => Pick<Ownership, "links" | "networks">;
   readonly nameOf: (index: number) => string | undefined;
 }
@@ -39,6 +42,7 @@ export function watchKernel(
     onEvent: (event) => mark(classify(event, scope)),
     onOverrun: () => mark(ALL),
     onIdle: () => {
+      scope.echoes.forget();
       if (dirty.size === 0) return;
       const burst = dirty;
       dirty = new Set();
@@ -48,7 +52,7 @@ export function watchKernel(
 }
 
 /** What an event may have changed. */
-export function classify({ type, view, at, length }: Event, { own, nameOf }: Scope): readonly Dirty[] {
+export function classify({ type, view, at, length }: Event, { echoes, own, nameOf }: Scope): readonly Dirty[] {
   const ours = (index: number | undefined) => own().links.includes(nameOf(index ?? 0) ?? "");
   switch (type) {
     case RTM.NEWLINK:
@@ -66,7 +70,8 @@ export function classify({ type, view, at, length }: Event, { own, nameOf }: Sco
     case RTM.DELNEIGH: {
       const row = NEIGHBOUR.read(view, at, length);
       if (row === null || !ours(row.index)) return [];
-      return row.family === AF.BRIDGE ? ["fdb"] : ["neighbour"];
+      if (row.family !== AF.BRIDGE) return ["neighbour"];
+      return echoes.take(type, row) ? [] : ["fdb"];
     }
     case RTM.NEWROUTE:
     case RTM.DELROUTE: {

@@ -3,13 +3,15 @@ import { test } from "node:test";
 import { parseCidr, parseIp, parseMac } from "../model/ip.ts";
 import { KINDS } from "../model/item.ts";
 import type { Dirty } from "../model/kernel.ts";
-import { ADDRESS, AF, LINK, NEIGHBOUR, NEXTHOP, ROUTE, RTM } from "../netlink/rtnl.ts";
+import { ADDRESS, AF, LINK, NEIGHBOUR, NEXTHOP, PERMANENT, ROUTE, RTM } from "../netlink/rtnl.ts";
 import type { Attributes, Fields, Message, Of } from "../netlink/schema.ts";
 import { Writer } from "../netlink/wire.ts";
+import { Echoes } from "./echoes.ts";
 import { classify, type Scope } from "./events.ts";
 
 const NAMES = new Map([[1, "lo"], [2, "eth0"], [7, "flannel.1"]]);
 const SCOPE: Scope = {
+  echoes: new Echoes(),
   own: () => ({ links: ["flannel.1"], networks: [{ network: parseCidr("10.244.0.0/16"), length: 24 }] }),
   nameOf: (index) => NAMES.get(index),
 };
@@ -79,4 +81,23 @@ test("classify() of messages that are too short marks nothing that needs their c
   assert.deepEqual(short(RTM.NEWROUTE), []);
   assert.deepEqual(short(RTM.NEWADDR), ["facts", "nexthop", "route"]);
   assert.deepEqual(short(RTM.NEWLINK), ["facts", "reverse-path", "nexthop", "route", "blackhole"]);
+});
+
+test("classify() of forwarding entries: what we wrote ourselves is nothing, as often as we did and just as we did", () => {
+  const fdb = { kind: "fdb", link: "flannel.1", mac: parseMac("02:00:00:00:00:02"), dst: parseIp("192.0.2.2") } as const;
+  const row = { family: AF.BRIDGE, index: 7, state: PERMANENT, lladdr: fdb.mac, dst: fdb.dst };
+  const hear = (type: number, odd: Partial<typeof row> = {}) => heard(type, NEIGHBOUR, { ...row, ...odd });
+  const { echoes } = SCOPE;
+  echoes.expect("put", fdb, 7);
+  echoes.expect("put", fdb, 7);
+  assert.deepEqual(hear(RTM.DELNEIGH), ["fdb"]);
+  for (const odd of [{ dst: parseIp("192.0.2.3") }, { lladdr: parseMac("02:00:00:00:00:03") }, { state: 2 }]) {
+    assert.deepEqual(hear(RTM.NEWNEIGH, odd), ["fdb"]);
+  }
+  assert.deepEqual([hear(RTM.NEWNEIGH), hear(RTM.NEWNEIGH), hear(RTM.NEWNEIGH)], [[], [], ["fdb"]]);
+  echoes.expect("drop", fdb, 7);
+  assert.deepEqual([hear(RTM.NEWNEIGH), hear(RTM.DELNEIGH), hear(RTM.DELNEIGH)], [["fdb"], [], ["fdb"]]);
+  echoes.expect("put", fdb, 7);
+  echoes.forget();
+  assert.deepEqual(hear(RTM.NEWNEIGH), ["fdb"]);
 });

@@ -14,6 +14,7 @@ import { Connection, type Driver } from "../netlink/connection.ts";
 import { AnswerLostError, NetlinkError, type Request, request } from "../netlink/frame.ts";
 import { AF, NEXTHOP, ROUTE, RTM, TABLE_MAIN } from "../netlink/rtnl.ts";
 import { NoSuchLinkError, Requests } from "./apply.ts";
+import { Echoes } from "./echoes.ts";
 import { watchKernel } from "./events.ts";
 import { familyNumber, type LinkRow, lookup, readDefaultRoute, readFacts, readLinks } from "./facts.ts";
 import { observe } from "./observe.ts";
@@ -38,6 +39,7 @@ class NetlinkKernel implements Kernel, Disposable {
   readonly #driver: Driver;
   readonly #connection: Connection;
   readonly #wireguard: Wireguard;
+  readonly #echoes = new Echoes();
   readonly #requests = new Requests((link) => this.#indexOf(link));
   #links: readonly LinkRow[] = [];
   #indexes: ReadonlyMap<string, number> = new Map();
@@ -82,7 +84,7 @@ class NetlinkKernel implements Kernel, Disposable {
 
   watch(own: () => Pick<Ownership, "links" | "networks">, changed: (dirty: ReadonlySet<Dirty>) => void): Disposable {
     const nameOf = (index: number) => this.#names.get(index);
-    return watchKernel(this.#driver, this.#connection.port, { own, nameOf }, changed);
+    return watchKernel(this.#driver, this.#connection.port, { echoes: this.#echoes, own, nameOf }, changed);
   }
 
   [Symbol.dispose](): void {
@@ -120,9 +122,18 @@ class NetlinkKernel implements Kernel, Disposable {
         const results = this.#wireguard.send(changes, (link) => this.#indexOf(link));
         return changes.map((change, i) => this.#outcome(change, results[i]!));
       }
+      case "fdb": {
+        const outcomes = this.#send(changes);
+        outcomes.forEach((outcome) => this.#expectEcho(outcome));
+        return outcomes;
+      }
       default:
         return this.#send(changes);
     }
+  }
+
+  #expectEcho({ change: { op, item }, error }: Outcome): void {
+    if (error === null && item.kind === "fdb") this.#echoes.expect(op, item, this.#indexOf(item.link));
   }
 
   /** What came of a device, with its key if it has one. */

@@ -138,10 +138,18 @@ export class EtcdCluster implements AsyncDisposable {
     return await run(argv, { input, env: { ETCDCTL_API: "3" } });
   }
 
-  /** Calls a method of the gateway of the first member that runs. @throws {Error} If it refuses. */
+  /** Calls a method of the gateway of a member that runs; again while the members choose a leader. @throws {Error} If it refuses. */
   async ask(path: string, body: object): Promise<Record<string, unknown>> {
-    const member = this.#members.find(({ child }) => child !== null);
-    return await this.#post(member!.client, path, body);
+    const limit = performance.now() + PATIENCE;
+    for (let i = 0;; i++) {
+      const running = this.#members.filter(({ child }) => child !== null);
+      try {
+        return await this.#post(running[i % running.length]!.client, path, body);
+      } catch (error) {
+        if (!/"code":\s*14|no answer/.test((error as Error).message) || performance.now() > limit) throw error;
+        await sleep(50);
+      }
+    }
   }
 
   /** Writes a key. */
