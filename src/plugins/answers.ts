@@ -72,7 +72,9 @@ const item = v.variant("kind", [
   v.strictObject({ kind: v.literal("neighbour"), link, ip, mac }),
   v.strictObject({ kind: v.literal("route"), dst: cidr, to: hop, src: v.nullable(ip) }),
 ]);
-const items = v.array(item);
+/** More is a mistake, and would keep the agent busy. */
+const MOST = 256;
+const items = v.pipe(v.array(v.unknown()), v.maxLength(MOST), v.array(item));
 const peer = v.strictObject({
   path: v.pipe(
     v.string("peer() answers { path, items }, at once"),

@@ -85,6 +85,7 @@ test("what a backend may not ask for is refused, with the reason", () => {
 test("what is not well formed is refused, with its place", () => {
   const wrong: readonly (readonly [ask: () => unknown, says: RegExp])[] = [
     [() => nodeItems(undefined, { side, links, peer: null }), /^AnswerError: node\(\) answers what is no such thing/],
+    [() => ofPeer(...Array.from({ length: 1_000 }, () => route)), /items: .*256/],
     [() => ofNode({ kind: "rule" }), /node\(\) answers what is no such thing: 0\.kind/],
     [() => ofNode({ kind: "nexthop", id: 1, hop: route.to }), /0\.kind/],
     [() => ofPeer({ ...route, dst: "10.0.2.0" }), /items\.0\.dst/],

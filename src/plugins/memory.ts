@@ -14,6 +14,7 @@ import type { Cidr, Family } from "../model/ip.ts";
 import type { Item } from "../model/item.ts";
 import { nodeItems, peerAnswer, podMtu } from "./answers.ts";
 import type { Batch, BatchAnswer, PlainSide, Said, Tables } from "./protocol.ts";
+import { oneLine } from "./text.ts";
 
 /** What it is made with. */
 export interface MemoryOptions {
@@ -199,7 +200,7 @@ export class Memory {
 
   #readPeer({ peer, side }: PeerAsked, said: Said<unknown>): PeerAnswer {
     try {
-      if ("error" in said) throw new Error(said.error);
+      if ("error" in said) throw new Error(oneLine(said.error));
       return peerAnswer(said.value, { side, links: this.links, peer });
     } catch (error) {
       const reason = `backend ${this.#o.name} failed for it: ${(error as Error).message}`;
@@ -210,7 +211,7 @@ export class Memory {
   /** Reads what was said for the node; what is wrong with it is the plugin's problem until it says something better. */
   #read<T>(what: string, said: Said<unknown>, check: (value: unknown) => T): { readonly value: T } | null {
     try {
-      if ("error" in said) throw new Error(`its ${what.split(" ")[0]}() failed: ${said.error}`);
+      if ("error" in said) throw new Error(`its ${what.split(" ")[0]}() failed: ${oneLine(said.error)}`);
       const value = check(said.value);
       this.#wrong.delete(what);
       return { value };

@@ -105,7 +105,7 @@ test("effects run where the plugin runs: with its log, its signal and its state,
     effects: `{
       started: 0,
       async start(context, node) { context.log("info", "starts on " + node.name); return { started: ++this.started, mtu: node.sides[0].mtu }; },
-      async ready() { throw new Error("not today"); },
+      async ready() { throw new Error("not\\n\\x1b[31m today"); },
       async peers(context, { put, drop, all }) { return new Map(put.map(({ key, sides }) => [key, sides[0].data + " of " + all.size + ", " + drop.length])); },
       health: (context) => new Promise((resolve) => context.signal.addEventListener("abort", () => resolve("it was " + context.signal.reason.message))),
       async stop() { return "whatever"; },
@@ -141,5 +141,6 @@ test("a plugin that can not be used is refused with the reason, and its Worker e
     /The Backend in the test is wrong for wrong: Port is missing$/,
   );
   await assert.rejects(open("reads", {}, 'import x from "./x.js";'), /it imports "\.\/x\.js"/);
+  await assert.rejects(open("sends", {}, 'globalThis.postMessage("garbage");'), /it sent what is no answer/);
   await assert.rejects(open("links", { links: "() => 7" }), /links\(\) answers what is no such thing/);
 });

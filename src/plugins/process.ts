@@ -5,7 +5,10 @@
  */
 
 import type { Level } from "../model/effects.ts";
+import { oneLine } from "./text.ts";
 import type { Calls, FromWorker, ToWorker } from "./protocol.ts";
+
+const LEVELS: readonly Level[] = ["error", "warning", "info", "debug"];
 
 /** What the agent does with a Worker that has ended or been ended. */
 export class WorkerLostError extends Error {
@@ -45,7 +48,7 @@ export class PluginProcess {
     this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#take(data);
     this.#worker.onerror = (event: ErrorEvent) => {
       event.preventDefault?.(); // in Deno it would end the agent
-      this.#lose(`it can not run: ${event.message.trim().replace(/\s*\n\s*/g, " ")}`);
+      this.#lose(`it can not run: ${oneLine(event.message)}`);
     };
     this.#worker.onmessageerror = () => this.#lose("it sent what can not be read");
     // It must not keep a process alive that has nothing else to do.
@@ -95,11 +98,13 @@ export class PluginProcess {
     if (!this.#ended) this.#worker.postMessage(message);
   }
 
+  /** Whatever runs in the Worker can send messages, so nothing is believed of one. */
   #take(message: FromWorker): void {
-    if ("crash" in message) return this.#lose(`it threw where nobody could catch it: ${message.crash}`);
+    if (typeof message !== "object" || message === null) return this.#lose("it sent what is no answer");
+    if ("crash" in message) return this.#lose(`it threw where nobody could catch it: ${oneLine(message.crash)}`);
     const pending = this.#pending.get(message.id);
-    if ("level" in message) pending?.log?.(message.level, message.message);
-    else if ("error" in message) pending?.reject(new Error(message.error));
+    if ("level" in message) pending?.log?.(LEVELS.includes(message.level) ? message.level : "info", oneLine(message.message));
+    else if ("error" in message) pending?.reject(new Error(oneLine(message.error)));
     else pending?.resolve(message.value);
   }
 

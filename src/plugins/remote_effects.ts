@@ -10,19 +10,13 @@ import type { EffectContext, Effects, PeerChanges, PeerFailures } from "../model
 import { plain } from "./memory.ts";
 import type { PluginProcess } from "./process.ts";
 import type { Tables } from "./protocol.ts";
-
-/** A line of the log that a plugin writes is not longer, in UTF-16 code units. */
-const LONGEST_LINE = 2_000;
+import { oneLine } from "./text.ts";
 
 /** Those of some effects that a plugin has, called in its Worker of that time. */
 export function remoteEffects(has: readonly (keyof Effects)[], worker: () => PluginProcess, tables: () => Tables): BoundEffects {
   const call = (name: keyof Effects, context: EffectContext, node: Node, changes: PeerChanges | null = null): Promise<unknown> => {
     const question = { call: name, node: { name: node.name, sides: node.sides.map(plain) }, tables: tables(), changes };
-    const { signal } = context;
-    return worker().call("effect", question, {
-      signal,
-      log: (level, message) => context.log(level, message.slice(0, LONGEST_LINE)),
-    });
+    return worker().call("effect", question, { signal: context.signal, log: context.log });
   };
   const all: Required<BoundEffects> = {
     start: (context, node) => call("start", context, node),
@@ -42,12 +36,12 @@ interface Node {
 
 function failuresOf(value: unknown): PeerFailures {
   if (value === undefined || value === null) return new Map();
-  if (value instanceof Map) return new Map([...value].map(([key, reason]) => [String(key), String(reason)]));
+  if (value instanceof Map) return new Map([...value].map(([key, reason]) => [String(key), oneLine(reason)]));
   throw new Error("it answers neither nothing nor a Map of reasons by key");
 }
 
 function healthOf(value: unknown): string | null {
   if (value === null || value === undefined) return null;
-  if (typeof value === "string") return value;
+  if (typeof value === "string") return oneLine(value);
   throw new Error("it answers neither null nor a text");
 }
