@@ -282,6 +282,7 @@ export class Agent {
     const { facts, external, problem } = this.#surroundings;
     this.#macs.know(facts, null);
     if (external === null) this.#fatal = new StartError(problem!);
+    else if (this.#stage === "looking") this.#effects.prepare(setup.backend, []); // it is known, and closed if another takes its place
     else this.#publishDirty = true;
   }
 

@@ -11,7 +11,9 @@ import { FakeCluster, LIFETIME } from "../test/fake_store.ts";
 import { leaseOf, type Oddities, vtepOf } from "../test/leases.ts";
 import { type Seeded, seeded, withSeeds } from "../test/seed.ts";
 import { VirtualClock } from "../test/virtual_clock.ts";
-import { type Ip, parseCidr, parseIp } from "./model/ip.ts";
+import { openBackends } from "../test/backends.ts";
+import type { Backends } from "./model/backend_port.ts";
+import { type Ip, parseCidr, parseIp, parseMac } from "./model/ip.ts";
 import { describe, type Route, type WireguardLink } from "./model/item.ts";
 import { BACKEND_API, defineBackend } from "./model/backend.ts";
 import type { Lease, LeaseRecord } from "./model/lease.ts";
@@ -765,4 +767,33 @@ test("a stop ends everything, at any moment of the start", async () => {
     await world.clock.pass(25 * HOUR);
     assert.ok((node.store.calls["renew"] ?? 0) === 0);
   }
+});
+
+test("devices of a backend that nobody knows by name go when another takes its place, and it is closed", async () => {
+  let closed = 0;
+  const builtIn = openBackends({ folders: [], log: () => {} });
+  const mine = defineBackend({
+    ...{ name: "mine", api: BACKEND_API, type: "mine", options: () => null, leaseData: () => null },
+    mtu: (external) => external,
+    publish: () => null,
+    links: () => ["mine0"],
+    node: ({ address, mtu }) => [{
+      ...{ kind: "link", name: "mine0", type: "vxlan", vni: 7, port: 4789, local: address, mtu, learning: false, gbp: false },
+      mac: parseMac("02:00:00:00:00:07"),
+    }],
+    peer: () => ({ path: "none", items: [] }),
+  });
+  const backends: Backends = {
+    devices: builtIn.devices,
+    open: async (request) =>
+      request.name === "mine" ? { ...inProcess(mine, null), close: () => void closed++ } : await builtIn.open(request),
+  };
+  const world = new World();
+  const node = await world.started({ flags: [], backends, conf: conf({ Backend: { Type: "mine" } }) });
+  assert.ok(node.kernel.item("link mine0"));
+  world.cluster.configure(conf());
+  await world.clock.pass(MINUTE);
+  assert.deepEqual([node.notReady, node.report.backend, closed], [null, "vxlan", 1]);
+  assert.deepEqual([node.kernel.item("link mine0"), node.kernel.item("link flannel.1")?.kind], [undefined, "link"]);
+  await node.stop();
 });

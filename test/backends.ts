@@ -7,3 +7,4 @@
 export { default as directrouting } from "../backends/directrouting.ts";
 export { default as hostGw } from "../backends/host_gw.ts";
 export { default as vxlan } from "../backends/vxlan.ts";
+export { openBackends } from "../src/plugins.ts";

@@ -40,6 +40,8 @@ export class Aim {
   #sidesKey = "";
   #backend: BackendPort | null = null;
   #goal: Goal | null = null;
+  /** All that backends have made in this run. */
+  readonly #made = new Set<string>();
   #plan: Plan = { items: new Map(), peers: [], waiting: [], version: 0, touched: null };
   #rejected: readonly Rejected[] = [];
   #own: Ownership = { links: [], networks: [], nexthops: new Set(), reversePath: [], adopts: false };
@@ -116,7 +118,8 @@ export class Aim {
     this.#makeSides(input, lease);
     if (this.#sides.some((side) => backend.node(side) === null)) return { goal: this.#goal, settlesAt };
     const nexthops = numbersOf(this.#planner.nexthopsOf(peers));
-    this.#own = ownershipOf(input, { facts: surroundings.facts, nexthops, former, devices: this.#o.devices });
+    backend.links.forEach((link) => this.#made.add(link));
+    this.#own = ownershipOf(input, { facts: surroundings.facts, nexthops, former, devices: this.#o.devices, made: this.#made });
     reconciler.observe(this.#own);
     const { foreign } = reconciler;
     const { ways } = surroundings;

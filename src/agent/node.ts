@@ -131,13 +131,18 @@ export interface Traces {
   readonly former: Ownership["networks"];
   /** The names of devices that backends make. */
   readonly devices: readonly RegExp[];
+  /** Devices of backends that were in force before, in this run. */
+  readonly made: Iterable<string>;
 }
 
 /** How items are known for this node's: on the devices of the backend, and on those that another backend, agent or flanneld left. */
-export function ownershipOf({ network, backend, segments }: NodeInput, { facts, nexthops, former, devices }: Traces): Ownership {
+export function ownershipOf(
+  { network, backend, segments }: NodeInput,
+  { facts, nexthops, former, devices, made }: Traces,
+): Ownership {
   const networks = [...rangesOf(network), ...former];
   const names = backend.devices === null ? devices : [...devices, backend.devices];
-  const links = [...new Set([...backend.links, ...leftDevices(facts, names, networks.map(({ network }) => network))])];
+  const links = [...new Set([...backend.links, ...made, ...leftDevices(facts, names, networks.map(({ network }) => network))])];
   return { links, networks, nexthops, reversePath: [...segments, ...links], adopts: backend.adopts };
 }
 
