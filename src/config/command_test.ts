@@ -325,3 +325,18 @@ test("install-cni says what goes where; docker-opts and install-conf take argume
   assert.deepEqual(parseCommand("agent", ["docker-opts", "-i", "--help"], {}), { name: "docker-opts", args: ["-i", "--help"] });
   assert.deepEqual(parseCommand("/opt/bin/install-conf", ["--x", "agent"], {}), { name: "install-conf", args: ["--x", "agent"] });
 });
+
+test("plugin check takes a file and plugin new a name, whatever stands first", () => {
+  const check = { name: "plugin check", file: "mine.ts", json: true };
+  assert.deepEqual(parseCommand("agent", ["plugin", "check", "mine.ts", "--json"], {}), check);
+  assert.deepEqual(parseCommand("agent", ["plugin", "check", "--json", "mine.ts"], {}), check);
+  assert.deepEqual(parseCommand("agent", ["plugin", "new", "mine"], {}), { name: "plugin new", backend: "mine" });
+  const help = parseCommand("agent", ["plugin", "check", "--help"], {});
+  assert.match((help as { readonly text: string }).text, /^Usage: agent plugin check FILE \[flags\]/);
+  const both = /expected "agent plugin check FILE" or "agent plugin new NAME"/;
+  assert.match(usage(["plugin"]), both);
+  assert.match(usage(["plugin", "chekc", "mine.ts"]), both);
+  assert.match(usage(["plugin", "check"]), /expected "agent plugin check FILE", with one FILE/);
+  assert.match(usage(["plugin", "check", "a.ts", "b.ts"]), /with one FILE/);
+  assert.match(usage(["plugin", "new", "mine", "--json"]), /--json/);
+});
