@@ -30,8 +30,8 @@ export interface Check {
 const FAMILIES: readonly Family[] = [4, 6];
 /** A few peers, on the node's segment and beyond. */
 const FEW = [2, 3, NEAR, NEAR + 1, NEAR + 2];
-/** As many nodes as a large cluster has, and how long planning for all may compute, in milliseconds. */
-const MANY = { peers: 5_000, time: 2_000 };
+/** As many nodes as a large cluster has; how long planning for all may compute, in milliseconds, and what it may take, in megabytes. */
+const MANY = { peers: 5_000, time: 2_000, memory: 200 };
 
 /** What no node that is in order publishes. */
 const HOSTILE: readonly unknown[] = [
@@ -188,22 +188,28 @@ export const PLANNER_CHECKS: readonly Check[] = [
     },
   },
   {
-    name: `plans ${MANY.peers.toLocaleString("en")} peers in time`,
+    name: `plans ${MANY.peers.toLocaleString("en")} peers in bearable time and memory`,
     async run({ subject, state }) {
       using bench = await Bench.open(subject, state);
       const peers = Array.from({ length: MANY.peers }, (_, i) => i + 2);
       const data = await bench.data(peers, 4);
       await bench.side(4);
-      const before = computed();
+      const [before, small] = [computed(), anonymous()];
       const answers = await bench.peers(peers, 4, data);
-      const time = computed() - before;
+      const [time, memory] = [computed() - before, Math.max(0, anonymous() - small)];
       if (time > MANY.time) {
         throw new Finding(`it takes ${time} ms for ${MANY.peers} peers`, `plan in less than ${MANY.time / MANY.peers} ms for each`);
+      }
+      if (memory > MANY.memory) {
+        throw new Finding(
+          `it takes ${memory} MB for ${MANY.peers} peers`,
+          `take less than ${MANY.memory} MB: keep nothing between calls`,
+        );
       }
       const items = answers.reduce((sum, { items }) => sum + items.length, 0);
       const size = JSON.stringify(answers).length / MANY.peers;
       if (size > 4_096) throw new Finding(`it answers ${Math.round(size)} bytes for each peer`, "answer few items for each peer");
-      return `${items} items in ${time} ms`;
+      return `${items} items in ${time} ms and ${memory} MB`;
     },
   },
 ];
@@ -212,6 +218,11 @@ export const PLANNER_CHECKS: readonly Check[] = [
 function computed(): number {
   const fields = readFileSync("/proc/self/stat", "latin1").split(") ").at(-1)!.split(" ");
   return (Number(fields[11]) + Number(fields[12])) * 10;
+}
+
+/** The memory of this process that no file stands behind, in megabytes. */
+function anonymous(): number {
+  return Math.round(Number(/^RssAnon:\s*(\d+)/m.exec(readFileSync("/proc/self/status", "latin1"))?.[1] ?? 0) / 1024);
 }
 
 /** What peers need that publish what they should. @throws {Finding} If one is rejected, or planning for it fails. */
