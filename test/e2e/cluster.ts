@@ -7,7 +7,8 @@
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
@@ -21,8 +22,9 @@ const TOOLS = join(ROOT, "../shared/tools/cluster");
 const PROGRAMS = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl"];
 const COMMANDS = ["python3", "containerd", "runc", "busybox", "etcd", "openssl", "curl", "iptables"];
 
-/** Where a node's files are must be a disk: a container that writes to memory fills its own limit. */
+/** Where a node's files are must be a disk: a container that writes to memory fills its own limit, and overlays stand on no overlay. */
 const DISK = "/var/tmp";
+const NO_DISKS: Readonly<Record<number, string>> = { 0x01021994: "tmpfs", 0x794c7630: "overlay" };
 
 /** The image that the Containerfile makes, as an archive; built by `scripts/image.mjs`. */
 export const IMAGE = imageArchive();
@@ -46,6 +48,8 @@ export function clusterLack(): string | false {
   const missing = COMMANDS.find((command) => find({ command }) === null);
   if (missing !== undefined) return `needs ${missing}`;
   if (!existsSync("/sys/fs/cgroup/memory")) return "needs the controllers of cgroup v1";
+  const kind = NO_DISKS[statfsSync(DISK).type];
+  if (kind !== undefined) return `needs a disk at ${DISK}, which is of type ${kind}`;
   return pluginsMissing || lackOf(...PROGRAMS.map(kubernetesProgram)) || imageLack();
 }
 
@@ -80,7 +84,9 @@ export class Cluster implements AsyncDisposable {
     const folder = mkdtempSync(join(DISK, "weft-cluster-"));
     const programs = PROGRAMS.map((name) => [name.toUpperCase().replaceAll("-", "_"), kubernetesProgram(name)] as const);
     const paths = Object.fromEntries(programs.map(([variable, found]) => [variable, (found as { path: string }).path]));
-    const env = { ...environment(), ...paths, TMPDIR: folder, KUBE_APISERVER: auditing(paths["KUBE_APISERVER"]!, folder) };
+    const api = auditing(paths["KUBE_APISERVER"]!, folder);
+    const prefix = `W${randomBytes(3).toString("hex")}`; // of control groups, which all labs of a machine share
+    const env = { ...environment(), ...paths, KUBE_APISERVER: api, TMPDIR: folder, LAB_PREFIX: prefix };
     const child = spawn("python3", [resolve(import.meta.dirname!, "cluster_bridge.py"), TOOLS], {
       env,
       stdio: ["pipe", "pipe", "inherit"],
