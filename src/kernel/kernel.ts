@@ -133,7 +133,9 @@ class NetlinkKernel implements Kernel, Disposable {
   }
 
   #expectEcho({ change: { op, item }, error }: Outcome): void {
-    if (error === null && item.kind === "fdb") this.#echoes.expect(op, item, this.#indexOf(item.link));
+    if (error !== null || item.kind !== "fdb") return;
+    const index = this.#indexes.get(item.link); // what is dropped may have gone with its device
+    if (index !== undefined) this.#echoes.expect(op, item, index);
   }
 
   /** What came of a device, with its key if it has one. */
