@@ -297,14 +297,14 @@ export class Agent {
     if (endpoints !== null) this.#ownLease.want({ network, backendType: backend.type, endpoints });
   }
 
-  /** Makes the kernel hold what is planned; `false` while the backend has not said enough to plan with. */
+  /** Makes the kernel hold what is planned; `false` while the backend has not said enough to plan anew. */
   async #reconcile(setup: Setup, lease: Lease): Promise<boolean> {
     const { clock, log } = this.#o;
     const now = clock.now();
     const { state } = this.#effects;
     if (state === null) return false;
     const former = [...this.#former, ...this.#configuration.former];
-    const { goal, settlesAt } = this.#aim.take(setup, lease, { state: state.value, former, now });
+    const { goal, current, settlesAt } = this.#aim.take(setup, lease, { state: state.value, former, now });
     if (settlesAt !== null) this.#alarm.set("ways", settlesAt - now);
     if (goal === null) return false;
     if (this.#news.length > 0) await this.#o.relieve?.();
@@ -315,7 +315,7 @@ export class Agent {
     failed.slice(0, LOGGED.failures).forEach((reason) => log("warning", reason));
     if (retryAt !== null) this.#alarm.set("retry", Math.max(retryAt - now, 10));
     if (this.#records.full && kernelStanding(this.#aim.plan, this.#reconciler).missing.length === 0) this.#lastSync = now;
-    return true;
+    return current;
   }
 
   async #writeSubnetEnv(setup: Setup): Promise<void> {

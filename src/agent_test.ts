@@ -12,7 +12,8 @@ import { leaseOf, type Oddities, vtepOf } from "../test/leases.ts";
 import { type Seeded, seeded, withSeeds } from "../test/seed.ts";
 import { VirtualClock } from "../test/virtual_clock.ts";
 import { openBackends } from "../test/backends.ts";
-import type { Backends } from "./model/backend_port.ts";
+import type { NodeSide, OpenSide } from "./model/backend.ts";
+import type { BackendPort, Backends } from "./model/backend_port.ts";
 import { type Ip, parseCidr, parseIp, parseMac } from "./model/ip.ts";
 import { describe, type Route, type WireguardLink } from "./model/item.ts";
 import { BACKEND_API, defineBackend } from "./model/backend.ts";
@@ -796,4 +797,56 @@ test("devices of a backend that nobody knows by name go when another takes its p
   assert.deepEqual([node.notReady, node.report.backend, closed], [null, "vxlan", 1]);
   assert.deepEqual([node.kernel.item("link mine0"), node.kernel.item("link flannel.1")?.kind], [undefined, "link"]);
   await node.stop();
+});
+
+/** A backend that answers what the node needs only after a while, as one in a Worker does. */
+function late(port: BackendPort, clock: VirtualClock, changed: () => void): BackendPort {
+  const known = new Set<string>();
+  const asked = new Set<string>();
+  const soon = <T>(question: string, answer: () => T): T | null => {
+    if (known.has(question)) return answer();
+    if (!asked.has(question)) {
+      clock.after(LATE, () => {
+        known.add(question);
+        it.edition++;
+        changed();
+      });
+    }
+    asked.add(question);
+    return null;
+  };
+  const it = {
+    ...port,
+    edition: 0,
+    mtu: (...args: Parameters<BackendPort["mtu"]>) => soon(JSON.stringify(args), () => port.mtu(...args)),
+    publish: (side: OpenSide) => soon(`publish ${JSON.stringify(side)}`, () => port.publish(side)),
+    node: (side: NodeSide) => soon(`node ${JSON.stringify(side)}`, () => port.node(side)),
+  };
+  return it;
+}
+const LATE = 300;
+
+test("what a backend answers late is waited for, and until then its last plan is kept in place", async () => {
+  const world = new World();
+  const builtIn = openBackends({ folders: [], log: () => {} });
+  const open: Backends["open"] = async (request) => late(await builtIn.open(request), world.clock, request.changed);
+  const node = await world.started({ flags: [], backends: { devices: builtIn.devices, open } });
+  assert.deepEqual([node.file.written.length, node.report.mtu], [1, 1450]);
+  assertReaches(node, PEERS);
+  world.cluster.configure(conf({ Backend: { Type: "vxlan", VNI: 9, MTU: 1400 } }));
+  await world.clock.pass(LATE / 2);
+  node.kernel.delete("route 10.244.4.0/24");
+  await world.clock.pass(10);
+  assertReaches(node, PEERS);
+  await world.clock.pass(LATE);
+  assert.deepEqual(
+    [node.kernel.item("link flannel.9"), node.file.written.length],
+    [undefined, 1],
+    "it has not said what the node needs",
+  );
+  await world.clock.pass(MINUTE);
+  assert.equal(node.notReady, null);
+  assert.ok(node.kernel.item("link flannel.9"));
+  assert.match(node.file.text!, /MTU=1350/);
+  assertReaches(node, PEERS);
 });

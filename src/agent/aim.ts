@@ -31,6 +31,16 @@ export interface AimOptions {
   readonly devices: readonly RegExp[];
 }
 
+/** What came of taking aim. */
+export interface Taken {
+  /** `null` before the backend has said what the node needs. */
+  readonly goal: Goal | null;
+  /** It is for the node as it is now, and not the last one, which stands until the backend has answered. */
+  readonly current: boolean;
+  /** When it may change by itself, in milliseconds of the caller's clock. */
+  readonly settlesAt: number | null;
+}
+
 /** The last aim, and how to take the next. */
 export class Aim {
   readonly #o: AimOptions;
@@ -97,14 +107,12 @@ export class Aim {
    * @param state What the backend's effects have started with.
    * @param former Networks of which items may still be in the kernel.
    * @param now Milliseconds of the caller's clock.
-   * @returns The goal, which is the last one, or `null`, while the backend has not said what the node needs; and when it may change by
-   *   itself.
    */
   take(
     setup: Setup,
     lease: Lease,
     { state, former, now }: { readonly state: unknown; readonly former: Ownership["networks"]; readonly now: number },
-  ): { readonly goal: Goal | null; readonly settlesAt: number | null } {
+  ): Taken {
     const { kernel: { nexthopObjects }, records, surroundings, reconciler, blackhole } = this.#o;
     const { network, backend } = setup;
     const devices = backend.links;
@@ -113,10 +121,10 @@ export class Aim {
     this.#rejected = rejected;
     const settlesAt = surroundings.settle(peers, devices, now);
     const bare = this.input(setup);
-    if (bare === null) return { goal: this.#goal, settlesAt };
+    if (bare === null) return { goal: this.#goal, current: false, settlesAt };
     const input = { ...bare, state };
     this.#makeSides(input, lease);
-    if (this.#sides.some((side) => backend.node(side) === null)) return { goal: this.#goal, settlesAt };
+    if (this.#sides.some((side) => backend.node(side) === null)) return { goal: this.#goal, current: false, settlesAt };
     const nexthops = numbersOf(this.#planner.nexthopsOf(peers));
     backend.links.forEach((link) => this.#made.add(link));
     this.#own = ownershipOf(input, { facts: surroundings.facts, nexthops, former, devices: this.#o.devices, made: this.#made });
@@ -125,7 +133,7 @@ export class Aim {
     const { ways } = surroundings;
     this.#plan = this.#planner.plan({ backend, sides: this.#sides, peers, nexthopObjects, blackhole, foreign, ways });
     this.#goal = { plan: this.#plan, own: this.#own, dropStale: records.full && backend.settled };
-    return { goal: this.#goal, settlesAt };
+    return { goal: this.#goal, current: true, settlesAt };
   }
 
   /** Sides are made anew only when something in them has changed, since plans are remembered by them. */
