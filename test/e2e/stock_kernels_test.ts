@@ -19,6 +19,8 @@ import { insideLab } from "../lab/enter.ts";
 
 const TESTS = ["kernel_tunnels", "tunnels"].map((name) => `test/lab/${name}_test.ts`);
 const MODULES = ["vxlan", "bridge", "veth", "ipip", "wireguard"];
+/** The test that only a kernel without the devices can make. */
+const POINTLESS = "a kernel without the devices leaves the agent alive, and status says what to load";
 /** For the whole run, in seconds; it takes two minutes on two idle processors. */
 const LIMIT = 600;
 
@@ -53,7 +55,7 @@ test("ipip and wireguard on a stock kernel", { skip: await reasonToSkip(), timeo
     const { code, stdout, stderr } = await attempt(["bash", EMULATOR, "-t", String(LIMIT), script], { timeout: LIMIT * 1000 });
     assert.equal(code, 0, `${stdout}${stderr}`.slice(-8000));
     assert.equal(stdout.match(/^ *0 fail$/gm)?.length, TESTS.length, stdout);
-    assert.doesNotMatch(stdout, /\d+ skip$/m);
+    assert.deepEqual(stdout.match(/^\(skip\).*$/gm), [`(skip) ${POINTLESS}`]);
   } finally {
     rmSync(folder, { recursive: true });
   }
