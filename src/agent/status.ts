@@ -113,7 +113,7 @@ export function conditionsOf(state: State): Conditions {
     : missing.length > 0
     ? `${missing.length} items are missing in the kernel: ${missing[0]}`
     : lastSync === null
-    ? "the kernel has not been in sync yet"
+    ? problems.backend ?? "the kernel has not been in sync yet"
     : null;
   return {
     lease: lease === null ? none : problems.lost !== null ? `the lease is lost: ${problems.lost}` : expired ? EXPIRED : null,

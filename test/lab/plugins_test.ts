@@ -83,6 +83,26 @@ labTest("a file with the name of a built-in backend is not used, and the log say
   assert.match(agent.log(), /"\/run\/clash\/host-gw\.ts" is not used: a backend of this name is built in/);
 });
 
+labTest("a plugin that has nothing to say of the node leaves the agent waiting, with its words", async () => {
+  await using lab = await Lab.create({ segments: { A: ["a1"] } });
+  const speechless: Readonly<Record<string, readonly [odd: Readonly<Record<string, string>>, says: string]>> = {
+    "no-node": [{ node: '() => { throw new Error("I have no idea"); }' }, "its node() failed: I have no idea"],
+    "no-mtu": [{ mtu: "() => 7" }, "mtu() answers what is no such thing: Invalid value: Expected >=68 but received 7"],
+    "no-publish": [{ publish: "() => () => {}" }, "its publish() failed: "],
+  };
+  const files = Object.entries(speechless).map(([name, [odd]]) => [`${name}.ts`, byGateway(name, odd)]);
+  const folder = pluginFolder("/run/speechless", Object.fromEntries(files));
+  for (const [backend, [, says]] of Object.entries(speechless)) {
+    const agent = lab.node("a1").agent({ backend, args: [`--plugin-dir=${folder}`] });
+    await agent.until("says what is wrong", async () => {
+      const { ready, reason, problems } = await agent.status();
+      if (!ready && problems.some(({ why }) => why.startsWith(says)) && reason!.includes(says)) return true;
+      throw new Error(JSON.stringify({ ready, reason, problems }));
+    });
+    assert.equal(await agent.stop(), 0);
+  }
+});
+
 /** A plugin that does what a file beside it says, whenever it is asked about a peer. */
 const MOODY = `
 import { readFileSync } from "node:fs";
