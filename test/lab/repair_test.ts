@@ -57,7 +57,7 @@ async function harms(a1: Member, a2: Member, b1: Member): Promise<string[]> {
     `bridge fdb del ${mac} dev flannel.1`,
     `bridge fdb replace ${mac} dev flannel.1 dst 192.0.2.9 self permanent`,
     `ip addr del ${own}/32 dev flannel.1`,
-    `ip -6 addr flush dev flannel-v6.1 scope global`,
+    `ip -6 addr del ${own6}/128 dev flannel-v6.1`, // a flush goes round until nobody puts it back
     `ip link set flannel.1 mtu 1300`,
     `ip link set flannel.1 down`,
     `ip link set flannel-v6.1 down`,
