@@ -223,7 +223,7 @@ export class Agent {
       }
       if (this.#stopsFor() !== null) return;
       await this.#goOn(signal, tasks);
-      if (news !== undefined) await this.#o.relieve?.();
+      await this.#o.relieve?.();
       if (this.#news.length > 0) this.#alarm.poke();
     }
   }

@@ -168,17 +168,18 @@ async function runAgent(settings: Settings, warnings: readonly string[], log: Lo
 async function serve(settings: Settings, agent: Agent, node: () => string | null, log: Log): Promise<AsyncDisposable> {
   await using stack = new AsyncDisposableStack();
   const report = () => agent.report();
+  const conditions = () => agent.conditions();
   const onError = (error: Error) => log("warning", error.message);
   const hosts = () =>
     [node(), hostname(), ...Object.values(networkInterfaces()).flatMap((all) => all?.map(({ address }) => address) ?? [])]
       .filter((host) => host !== null);
   const { address, given } = settings.statusListen;
   if (address !== null) {
-    const listener = await listenOrWarn(() => listen(createStatusApp({ report, hosts }), address, onError), given, log);
+    const listener = await listenOrWarn(() => listen(createStatusApp({ report, conditions, hosts }), address, onError), given, log);
     if (listener !== null) stack.use(listener);
   }
   if (settings.healthz !== null) {
-    stack.use(await listen(createHealthApp({ report }), settings.healthz as ListenAddress, onError, HEALTH_LIMITS));
+    stack.use(await listen(createHealthApp({ report, conditions }), settings.healthz as ListenAddress, onError, HEALTH_LIMITS));
   }
   return stack.move();
 }

@@ -9,7 +9,7 @@
 
 import { type Context, Hono } from "hono";
 import { secureHeaders } from "hono/secure-headers";
-import { reasonNotReady, type Report, rowOf } from "../model/report.ts";
+import { type Conditions, reasonNotReady, type Report, rowOf } from "../model/report.ts";
 import { statusBody } from "./body.ts";
 import { namesThisNode } from "./host.ts";
 
@@ -17,6 +17,8 @@ import { namesThisNode } from "./host.ts";
 export interface StatusAppOptions {
   /** The agent's report of this moment. */
   report(): Report;
+  /** What the report says of readiness, for less: probes ask every few seconds, and there are thousands of peers. The report's own if absent. */
+  conditions?(): Conditions;
   /** The node's own addresses and names, which a request may be addressed to. */
   hosts(): readonly string[];
 }
@@ -40,7 +42,7 @@ const PATHS = [...HEALTH_PATHS, "/v1/status", "/v1/peers"];
  * assert.equal(await response.text(), "flanneld is running");
  * ```
  */
-export function createStatusApp({ report, hosts }: StatusAppOptions): Hono {
+export function createStatusApp({ report, conditions = () => report().conditions, hosts }: StatusAppOptions): Hono {
   const app = createApp(PATHS);
   app.use(async (c, next) => {
     const host = c.req.header("host");
@@ -48,7 +50,7 @@ export function createStatusApp({ report, hosts }: StatusAppOptions): Hono {
     if (c.req.method !== "GET" && c.req.method !== "HEAD") return refuseMethod(c);
     await next();
   });
-  addHealth(app, report);
+  addHealth(app, conditions);
   app.get("/v1/status", (c) => c.json(statusBody(report())));
   app.get("/v1/peers", (c) => c.json(report().peers.map(rowOf)));
   return app;
@@ -58,9 +60,9 @@ export function createStatusApp({ report, hosts }: StatusAppOptions): Hono {
  * Makes the app of `--healthz-port`: `/healthz` and `/readyz` for any host and method, as flanneld serves them, since probes are
  * addressed to the node in ways that it can not know.
  */
-export function createHealthApp({ report }: Pick<StatusAppOptions, "report">): Hono {
+export function createHealthApp({ report, conditions = () => report().conditions }: Omit<StatusAppOptions, "hosts">): Hono {
   const app = createApp(HEALTH_PATHS);
-  addHealth(app, report);
+  addHealth(app, conditions);
   return app;
 }
 
@@ -80,10 +82,10 @@ function createApp(paths: readonly string[]): Hono {
   return app;
 }
 
-function addHealth(app: Hono, report: () => Report): void {
+function addHealth(app: Hono, conditions: () => Conditions): void {
   app.all("/healthz", (c) => c.text("flanneld is running"));
   app.all("/readyz", (c) => {
-    const reason = reasonNotReady(report().conditions);
+    const reason = reasonNotReady(conditions());
     return reason === null ? c.text("flanneld is ready") : c.text(`flanneld is not ready yet\n${reason}`, 503);
   });
 }
