@@ -25,7 +25,7 @@ import { until } from "../test/lab/command.ts";
 import type { Node } from "../test/lab/node.ts";
 import { agentCommand } from "../test/lab/paths.ts";
 import { fill, nameOf } from "./kubernetes_nodes.ts";
-import { LimitedGroup } from "./limits.ts";
+import { LIMITED_ENV, LimitedGroup } from "./limits.ts";
 import { memoryOf } from "./memory.ts";
 
 const LAB = {
@@ -34,8 +34,6 @@ const LAB = {
 };
 const DIRECTROUTING = { backend: "directrouting" };
 const PATIENCE = 180_000;
-/** As the image sets it. */
-const ENV = { BUN_JSC_forceRAMSize: "52428800" };
 
 /** Watches a process's anonymous memory. */
 class Peak implements Disposable {
@@ -70,7 +68,7 @@ async function synced(node: Node, agent: Agent, count: number): Promise<void> {
 
 async function start(cluster: KubernetesCluster, node: Node, peers: number, group: LimitedGroup | null): Promise<Agent> {
   const [began, bytes] = [performance.now(), await received(node)];
-  const limited = group === null ? {} : { command: [...group.enter, ...agentCommand()], env: ENV };
+  const limited = group === null ? {} : { command: [...group.enter, ...agentCommand()], env: LIMITED_ENV };
   const agent = cluster.agent(node, { ...DIRECTROUTING, ...limited });
   using peak = new Peak(agent.pid);
   await agent.until("answers", async () => (await agent.get("/healthz")).code === 200);

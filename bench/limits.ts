@@ -11,6 +11,9 @@ const ROOT = "/sys/fs/cgroup";
 const MEMORY = 50 * 1024 * 1024;
 const CPU = { quota: 10_000, period: 100_000 };
 
+/** What the image sets in the environment. */
+export const LIMITED_ENV = { BUN_JSC_forceRAMSize: "52428800" };
+
 /** A group of processes that share the limits. */
 export class LimitedGroup implements Disposable {
   /** Command line that enters the group and becomes what follows it. */
