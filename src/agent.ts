@@ -79,7 +79,9 @@ export class Agent {
   #lastSync: number | null = null;
   #kernelProblem: string | null = null;
   #fatal: StartError | null = null;
-  #stage: "looking" | "holding" | "following" = "looking";
+  #stage: "looking" | "resuming" | "holding" | "following" = "looking";
+  /** While resuming: the lease that the store still has for this node. */
+  #resumed: Lease | null = null;
 
   constructor(options: AgentOptions) {
     const { kernel, settings, subnetFile, clock, chance, log, node, backends: { devices } } = options;
@@ -235,14 +237,29 @@ export class Agent {
     if (setup === null || external === null) return;
     if (this.#stage === "looking") {
       const publicIps = this.#surroundings.publicIps(setup.network);
-      this.#macs.know(facts, await persist(() => this.#o.store.previousLease(publicIps, signal), this.#o, signal));
-      this.#stage = "holding";
-      this.#publish(setup);
+      const previous = await persist(() => this.#o.store.previousLease(publicIps, signal), this.#o, signal);
+      this.#macs.know(facts, previous);
       tasks.push(this.#ownLease.run(signal));
+      if (previous === null || !this.#holds(previous)) return this.#hold(setup);
+      this.#stage = "resuming";
+      this.#resumed = previous;
+      this.#publish(setup);
+      tasks.push(this.#followLeases(signal));
     } else if (this.#stage === "holding" && this.#ownLease.lease !== null) { // every list of leases has our own now
       this.#stage = "following";
       tasks.push(this.#followLeases(signal));
     }
+  }
+
+  /** Publishes from now on. */
+  #hold(setup: Setup): void {
+    this.#stage = this.#resumed === null ? "holding" : "following";
+    this.#resumed = null;
+    this.#publish(setup);
+  }
+
+  #holds({ expiresAt }: Lease): boolean {
+    return expiresAt === null || expiresAt > this.#o.clock.now();
   }
 
   #stopsFor(): StartError | null {
@@ -254,8 +271,10 @@ export class Agent {
     if (setup === null || !this.#surroundings.isAssigned) return;
     if (this.#factsDirty) this.#look(setup);
     if (this.#publishDirty && this.#stage !== "looking") this.#publish(setup);
+    if (this.#surroundings.external === null) return;
+    if (this.#resumed !== null) await this.#resume(setup, this.#resumed);
     const lease = this.#ownLease.lease;
-    if (this.#surroundings.external === null || lease === null || !fits(lease, setup)) return;
+    if (lease === null || !fits(lease, setup)) return;
     if (!await this.#reconcile(setup, lease)) return;
     this.#traffic.keep(this.#aim.sides, setup.network.nftables, this.#formerRanges);
     await this.#writeSubnetEnv(setup);
@@ -264,6 +283,17 @@ export class Agent {
     }
     this.#alarm.set("audit", AUDIT, () => this.#onKernel(new Set(ALL)));
     this.#mind(setup);
+  }
+
+  /**
+   * Makes the kernel hold what this node is about to publish, before it does: as soon as others read of another backend or device, they
+   * send to it. Nothing is dropped meanwhile, since they still send to what was published before.
+   */
+  async #resume(setup: Setup, lease: Lease): Promise<void> {
+    if (fits(lease, setup) && this.#holds(lease)) {
+      if (!this.#records.full || !await this.#reconcile(setup, lease)) return;
+    }
+    this.#hold(setup);
   }
 
   #mind(setup: Setup): void {
@@ -294,7 +324,7 @@ export class Agent {
     const { state } = this.#effects;
     const input = this.#aim.input(setup);
     const endpoints = state === null || input === null ? null : published({ ...input, state: state.value });
-    if (endpoints !== null) this.#ownLease.want({ network, backendType: backend.type, endpoints });
+    if (endpoints !== null && this.#stage !== "resuming") this.#ownLease.want({ network, backendType: backend.type, endpoints });
   }
 
   /** Makes the kernel hold what is planned; `false` while the backend has not said enough to plan anew. */
@@ -304,7 +334,8 @@ export class Agent {
     const { state } = this.#effects;
     if (state === null) return false;
     const former = [...this.#former, ...this.#configuration.former];
-    const { goal, current, settlesAt } = this.#aim.take(setup, lease, { state: state.value, former, now });
+    const dropStale = this.#records.full && this.#resumed === null;
+    const { goal, current, settlesAt } = this.#aim.take(setup, lease, { state: state.value, former, dropStale, now });
     if (settlesAt !== null) this.#alarm.set("ways", settlesAt - now);
     if (goal === null) return false;
     if (this.#news.length > 0) await this.#o.relieve?.();

@@ -457,6 +457,25 @@ test("an agent that starts again with no memory changes nothing: not in the kern
   }
 });
 
+test("an agent that starts with another backend puts its kernel right before others read of it, and drops nothing until then", async () => {
+  const world = new World();
+  const node = await world.started({ flags: ["--backend=host-gw"], peers: [] });
+  await node.stop();
+  const published = () => world.cluster.leases().find(({ endpoints: [end] }) => end!.publicIp === "192.0.2.1")!.backendType;
+  const seen: string[] = [];
+  let links = node.kernel.ownLinks().length;
+  node.kernel.afterChange = () => {
+    if (node.kernel.ownLinks().length !== links) seen.push(`${links = node.kernel.ownLinks().length} while ${published()}`);
+  };
+  for (const backend of ["vxlan", "host-gw"]) {
+    node.start([`--backend=${backend}`]);
+    await world.clock.pass(MINUTE);
+    assert.deepEqual([node.notReady, published()], [null, backend]);
+    await node.stop();
+  }
+  assert.deepEqual(seen, ["1 while host-gw", "0 while host-gw"]);
+});
+
 test("an agent that starts while the store is out leaves everything in place, and is not ready", async () => {
   const world = new World();
   const node = await world.started();

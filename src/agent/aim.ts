@@ -41,6 +41,18 @@ export interface Taken {
   readonly settlesAt: number | null;
 }
 
+/** What an aim depends on besides settings, leases and surroundings. */
+export interface Circumstances {
+  /** What the backend's effects have started with. */
+  readonly state: unknown;
+  /** Networks of which items may still be in the kernel. */
+  readonly former: Ownership["networks"];
+  /** What is not planned may be dropped: all leases are known. */
+  readonly dropStale: boolean;
+  /** Milliseconds of the caller's clock. */
+  readonly now: number;
+}
+
 /** The last aim, and how to take the next. */
 export class Aim {
   readonly #o: AimOptions;
@@ -103,15 +115,11 @@ export class Aim {
 
   /**
    * Takes aim anew.
-   *
-   * @param state What the backend's effects have started with.
-   * @param former Networks of which items may still be in the kernel.
-   * @param now Milliseconds of the caller's clock.
    */
   take(
     setup: Setup,
     lease: Lease,
-    { state, former, now }: { readonly state: unknown; readonly former: Ownership["networks"]; readonly now: number },
+    { state, former, dropStale, now }: Circumstances,
   ): Taken {
     const { kernel: { nexthopObjects }, records, surroundings, reconciler, blackhole } = this.#o;
     const { network, backend } = setup;
@@ -132,7 +140,7 @@ export class Aim {
     const { foreign } = reconciler;
     const { ways } = surroundings;
     this.#plan = this.#planner.plan({ backend, sides: this.#sides, peers, nexthopObjects, blackhole, foreign, ways });
-    this.#goal = { plan: this.#plan, own: this.#own, dropStale: records.full && backend.settled };
+    this.#goal = { plan: this.#plan, own: this.#own, dropStale: dropStale && backend.settled };
     return { goal: this.#goal, current: true, settlesAt };
   }
 

@@ -49,7 +49,7 @@ export async function dryRun(options: AgentOptions, signal: AbortSignal): Promis
   const aim = new Aim({ kernel, records, surroundings, macs, reconciler, blackhole: settings.blackholeRoute, devices });
   const now = options.clock.now();
   while (true) {
-    const { goal } = aim.take(setup, lease, { state: null, former: former.networks, now });
+    const { goal } = aim.take(setup, lease, { state: null, former: former.networks, dropStale: records.full, now });
     if (backend.problem !== null) throw new StartError(`Backend ${backend.name} does not plan: ${backend.problem}`);
     if (goal !== null && backend.settled) return reconciler.changes(goal, now);
     await news.promise;
