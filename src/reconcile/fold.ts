@@ -9,7 +9,7 @@
 
 import { type Cidr, contains, familyOf, hostOf, type Ip, lengthOf, type Span, spanOf, unusableAsPeer } from "../model/ip.ts";
 import type { Endpoint, Lease, LeaseRecord, Network, Range } from "../model/lease.ts";
-import { type Carried, carryOver } from "./lists.ts";
+import { type Annotated, carryOver } from "./lists.ts";
 import { type Claim, Territory } from "./territory.ts";
 
 /** What the rules compare a lease with. */
@@ -46,6 +46,9 @@ interface Verdict {
   readonly claims: readonly Claim[];
 }
 
+type Judged = Annotated<LeaseRecord, Verdict>;
+const NONE: Judged = { values: [], known: [] };
+
 /** Sorts records, each with a key of its own, into peers and rejected ones. */
 export function fold(records: Iterable<LeaseRecord>, context: FoldContext): Fold {
   return new Folder().fold(records, context);
@@ -54,8 +57,7 @@ export function fold(records: Iterable<LeaseRecord>, context: FoldContext): Fold
 /** Folds again and again, and remembers what it thought of a record as long as that has not been replaced. */
 export class Folder {
   #contextKey = "";
-  /** In the order of the records. */
-  #verdicts: readonly Verdict[] = [];
+  #judged: Judged = NONE;
   readonly #territory = new Territory();
   #rejected: readonly Rejected[] = [];
   #last: Fold = { peers: [], rejected: [] };
@@ -63,13 +65,14 @@ export class Folder {
   /** As {@linkcode fold}; the very same answer as before if nothing has changed. */
   fold(records: Iterable<LeaseRecord>, context: FoldContext): Fold {
     const key = keyOfContext(context);
-    const { list: verdicts, gone, fresh } = judgeAll(records, this.#verdicts, key === this.#contextKey, context);
+    const judged = judgeAll([...records], this.#judged, key === this.#contextKey, context);
+    const { gone, fresh } = judged;
     this.#contextKey = key;
-    this.#verdicts = verdicts;
+    this.#judged = judged;
     if (gone.size === 0 && fresh.length === 0) return this.#last;
     this.#territory.change([...gone].flatMap(({ claims }) => claims), fresh.flatMap(({ claims }) => claims));
     if ([...gone, ...fresh].some(({ rejected }) => rejected !== null)) {
-      this.#rejected = verdicts.flatMap(({ rejected }) => rejected ?? []);
+      this.#rejected = judged.known.flatMap(({ rejected }) => rejected ?? []);
     }
     const { losers, leases } = this.#territory;
     const crowded = [...losers].map(([lease, reason]) => ({ key: lease.key, lease, reason }));
@@ -84,17 +87,10 @@ function keyOfContext({ network, own, addresses }: FoldContext): string {
 }
 
 /** Judges all records but those that have a verdict, if those verdicts are good still. */
-function judgeAll(
-  records: Iterable<LeaseRecord>,
-  before: readonly Verdict[],
-  areGood: boolean,
-  context: FoldContext,
-): Carried<Verdict> {
+function judgeAll(records: readonly LeaseRecord[], before: Judged, areGood: boolean, context: FoldContext) {
   let rules: Rules | null = null;
-  const carried = carryOver([...records], areGood ? before : [], ({ record }) => record, (record) => {
-    return (rules ??= new Rules(context)).judge(record);
-  });
-  return areGood ? carried : { ...carried, gone: new Set(before) };
+  const judge = (record: LeaseRecord) => (rules ??= new Rules(context)).judge(record);
+  return areGood ? carryOver(records, before, judge) : { ...carryOver(records, NONE, judge), gone: new Set(before.known) };
 }
 
 /** The rules for a record by itself. */

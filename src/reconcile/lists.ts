@@ -34,53 +34,45 @@ export function difference<T>(before: readonly T[], now: readonly T[]): Differen
   return { gone, fresh };
 }
 
-/** What is known of a list, and how it differs from what was known of the one before. */
-export interface Carried<K> extends Difference<K> {
-  readonly list: readonly K[];
+/** A list of values, and what is known of each, in the same order. */
+export interface Annotated<T, K> {
+  readonly values: readonly T[];
+  readonly known: readonly K[];
 }
+
+/** An annotated list, and how what is known differs from what was known of the one before. */
+export interface Carried<T, K> extends Annotated<T, K>, Difference<K> {}
 
 /**
  * Carries what is known of the values of one list over to another that is nearly the same.
  *
- * @param before What is known, in the order of the former list.
- * @param valueOf The value that something is known of.
  * @param make Makes what is known of a value that was not in the former list.
- * @returns What is known of each value of `now`, in its order.
  *
  * @example Usage
  * ```ts
  * import { carryOver } from "./lists.ts";
  * import assert from "node:assert/strict";
  *
- * const before = [{ of: "a" }, { of: "b" }, { of: "c" }];
- * const { list, gone, fresh } = carryOver(["a", "x", "c"], before, (known) => known.of, (value) => ({ of: value }));
- * assert.deepEqual(list.map(({ of }) => of), ["a", "x", "c"]);
- * assert.ok(list[0] === before[0] && gone.has(before[1]!) && fresh[0] === list[1]);
+ * const before = { values: ["a", "b", "c"], known: [1, 2, 3] };
+ * const { known, gone, fresh } = carryOver(["a", "x", "c"], before, () => 4);
+ * assert.deepEqual([known, [...gone], fresh], [[1, 4, 3], [2], [4]]);
  * ```
  */
-export function carryOver<T, K>(
-  now: readonly T[],
-  before: readonly K[],
-  valueOf: (known: K) => T,
-  make: (value: T) => K,
-): Carried<K> {
+export function carryOver<T, K>(values: readonly T[], before: Annotated<T, K>, make: (value: T) => K): Carried<T, K> {
+  const { values: old, known: oldKnown } = before;
   let start = 0;
-  while (start < before.length && start < now.length && valueOf(before[start]!) === now[start]) start++;
-  let [oldEnd, newEnd] = [before.length, now.length];
-  while (oldEnd > start && newEnd > start && valueOf(before[oldEnd - 1]!) === now[newEnd - 1]) {
-    [oldEnd, newEnd] = [oldEnd - 1, newEnd - 1];
-  }
-  const gone = new Set(before.slice(start, oldEnd));
+  while (start < old.length && start < values.length && old[start] === values[start]) start++;
+  let [oldEnd, newEnd] = [old.length, values.length];
+  while (oldEnd > start && newEnd > start && old[oldEnd - 1] === values[newEnd - 1]) [oldEnd, newEnd] = [oldEnd - 1, newEnd - 1];
+  const gone = new Set(oldKnown.slice(start, oldEnd));
   const fresh: K[] = [];
-  if (gone.size === 0 && start === newEnd) return { list: before, gone, fresh };
-  const known = new Map([...gone].map((it) => [valueOf(it), it]));
-  const list = before.slice(0, start);
-  for (const value of now.slice(start, newEnd)) {
-    let it = known.get(value);
-    if (it !== undefined) gone.delete(it);
-    else fresh.push(it = make(value));
-    list.push(it);
-  }
-  for (let i = oldEnd; i < before.length; i++) list.push(before[i]!);
-  return { list, gone, fresh };
+  if (gone.size === 0 && start === newEnd) return { ...before, gone, fresh };
+  const moved = new Map(old.slice(start, oldEnd).map((value, i) => [value, oldKnown[start + i]!]));
+  const between = values.slice(start, newEnd).map((value) => {
+    const known = moved.get(value);
+    if (known === undefined) return fresh[fresh.push(make(value)) - 1]!;
+    gone.delete(known);
+    return known;
+  });
+  return { values, known: oldKnown.slice(0, start).concat(between, oldKnown.slice(oldEnd)), gone, fresh };
 }

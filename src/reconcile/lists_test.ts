@@ -30,7 +30,9 @@ test("what is known is carried over to the list as it is now, and what differs i
   for (let round = 0; round < 2000; round++) {
     const now = changed(before.map(({ value }) => value), () => chance.number(), fresh);
     const made: string[] = [];
-    const { list, gone, fresh: added } = carryOver(now, before, ({ value }) => value, (value) => (made.push(value), { value }));
+    const former = { values: before.map(({ value }) => value), known: before };
+    const { values, known: list, gone, fresh: added } = carryOver(now, former, (value) => (made.push(value), { value }));
+    assert.deepEqual(values, now);
     assert.deepEqual(list.map(({ value }) => value), now);
     assert.deepEqual([...gone], before.filter((it) => !list.includes(it)));
     assert.deepEqual(added, list.filter((it) => !before.includes(it)));

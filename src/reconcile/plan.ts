@@ -13,7 +13,7 @@ import { type Cidr, familyOf, type Ip } from "../model/ip.ts";
 import { CompactMap } from "../model/compact_map.ts";
 import { type Item, keyOf } from "../model/item.ts";
 import type { Endpoint, Lease } from "../model/lease.ts";
-import { type Carried, carryOver, difference } from "./lists.ts";
+import { type Annotated, carryOver, difference } from "./lists.ts";
 import { holdersOf, NexthopIds, throughNexthop } from "./nexthops.ts";
 import type { Waiting } from "./retain.ts";
 
@@ -87,6 +87,8 @@ interface Known {
   planned: PlannedPeer;
 }
 
+const NOTHING: Annotated<Lease, Known> = { values: [], known: [] };
+
 /** Plans, remembering what each peer's plan was made of. */
 export class Planner {
   readonly #numbering = new NexthopIds();
@@ -95,8 +97,7 @@ export class Planner {
   #ids: ReadonlyMap<Cidr, number> = new Map();
   readonly #items = new CompactMap<string, Item>();
   #last: Pick<PlanInput, "backend" | "sides" | "ways"> & { readonly edition: number; readonly nexthops: Nexthops } | null = null;
-  /** In the order of the peers. */
-  #known: readonly Known[] = [];
+  #known: Annotated<Lease, Known> = NOTHING;
   #peers: readonly PlannedPeer[] = [];
   #waiting: readonly Waiting[] = [];
   #version = 0;
@@ -123,10 +124,11 @@ export class Planner {
     const sameWays = ways !== undefined && ways === last?.ways && same(nexthops, last.nexthops);
     const sameAnswers = edition === last?.edition;
     const asks = (known: Known) => (!sameWays && !isCurrent(known, nexthops)) || (!sameAnswers && !isAnswered(known, input));
-    const { list: now, gone, fresh } = this.#recall(input, nexthops, anew, sameWays && sameAnswers ? null : asks);
+    const recalled = this.#recall(input, nexthops, anew, sameWays && sameAnswers ? null : asks);
+    const { known: now, gone, fresh } = recalled;
     if (gone.size > 0) backend.forget(vanished(gone, fresh));
     this.#last = { backend, sides, ways, edition, nexthops };
-    this.#known = now;
+    this.#known = recalled;
     const touched = anew || this.#clashes ? null : this.#replace(gone, fresh);
     if (touched === null) this.#settleAll(input, now);
     if (touched === null || gone.size > 0 || fresh.length > 0) this.#peers = now.map(({ planned }) => planned);
@@ -141,13 +143,15 @@ export class Planner {
   }
 
   /** What is known of each peer: all is asked anew, or what has another lease and what `asks` names, if it is there. */
-  #recall(input: PlanInput, nexthops: Nexthops, anew: boolean, asks: ((known: Known) => boolean) | null): Carried<Known> {
+  #recall(input: PlanInput, nexthops: Nexthops, anew: boolean, asks: ((known: Known) => boolean) | null) {
     const make = (lease: Lease) => knownOf(lease, input, nexthops);
-    const carried = carryOver(input.peers, anew ? [] : this.#known, ({ lease }) => lease, make);
-    if (anew) return { ...carried, gone: new Set(this.#known) };
+    const { peers } = input;
+    const { known: before } = this.#known;
+    if (anew) return { ...carryOver(peers, NOTHING, make), gone: new Set(before) };
+    const carried = carryOver(peers, this.#known, make);
     if (asks === null) return carried;
-    const list = carried.list.map((known) => asks(known) ? make(known.lease) : known);
-    return { list, ...difference(this.#known, list) };
+    const known = carried.known.map((it) => asks(it) ? make(it.lease) : it);
+    return { values: peers, known, ...difference(before, known) };
   }
 
   /** Takes over what has changed; `null` if peers clash. */
@@ -198,7 +202,7 @@ export class Planner {
 
   /** The subnet for which an item is planned: the first peer that names it, since those behind have not been settled. */
   #ownerOf(key: string): Cidr | undefined {
-    for (const { planned } of this.#known) {
+    for (const { planned } of this.#known.known) {
       for (const { keys, subnet } of planned.sides) if (keys.includes(key)) return subnet;
     }
     return undefined;
