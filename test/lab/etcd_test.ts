@@ -20,7 +20,7 @@ const PREFIX = "/coreos.com/network";
 const CONFIG = '{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan"}}';
 const PAIRS = [["a1", "a2"], ["a1", "b1"], ["b1", "a2"]] as const;
 /** How long outages last, in milliseconds; WEFT_OUTAGE=60000 is what an operator's minute is. */
-const OUTAGE = Number(process.env["WEFT_OUTAGE"] ?? 4000);
+const OUTAGE = Number(process.env["WEFT_OUTAGE"] ?? 1000);
 /** From etcd's return until all agents know what has changed, in milliseconds. */
 const BACK = 5000;
 
