@@ -159,10 +159,17 @@ test("headers beyond 16 KiB are refused", async () => {
 });
 
 test("close() lets a running request end, and does not wait for idle connections", async () => {
-  const slow = { fetch: () => new Promise<Response>((resolve) => setTimeout(() => resolve(new Response("done")), 400)) };
+  const { promise: asked, resolve: ask } = Promise.withResolvers<void>();
+  const slow = {
+    async fetch(): Promise<Response> {
+      ask();
+      await new Promise((resolve) => setTimeout(resolve, 400));
+      return new Response("done");
+    },
+  };
   const listener = await listen(slow, ANY, unexpected);
   const answer = talk(listener.address, KEEP);
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  await asked;
   const start = Date.now();
   await Promise.all([listener.close(), listener.close()]);
   assert.ok(Date.now() - start < 2000, `${Date.now() - start} ms`);
@@ -170,10 +177,16 @@ test("close() lets a running request end, and does not wait for idle connections
 });
 
 test("close() cuts off a request that outlasts the grace", async () => {
-  const never = { fetch: () => new Promise<Response>(() => {}) };
+  const { promise: asked, resolve: ask } = Promise.withResolvers<void>();
+  const never = {
+    fetch(): Promise<Response> {
+      ask();
+      return new Promise(() => {});
+    },
+  };
   const listener = await listen(never, ANY, unexpected, limitsOf({ grace: 200 }));
   const answer = talk(listener.address, KEEP);
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  await asked;
   const start = Date.now();
   await listener.close();
   const ms = Date.now() - start;
