@@ -15,42 +15,33 @@
 
 import { Aim } from "./agent/aim.ts";
 import { Alarm } from "./agent/alarm.ts";
+import { Beginning } from "./agent/beginning.ts";
+import { logResult } from "./agent/change_log.ts";
 import { Configuration } from "./agent/configuration.ts";
 import { EffectCalls } from "./agent/effects.ts";
 import { dryRun } from "./agent/dry_run.ts";
 import { EnvFile } from "./agent/env_file.ts";
+import { LeaseNews } from "./agent/lease_news.ts";
+import { Lookout } from "./agent/lookout.ts";
 import { Macs, published } from "./agent/node.ts";
 import { fits, OwnLease } from "./agent/own_lease.ts";
-import { endless, persist } from "./agent/patience.ts";
 import type { AgentOptions } from "./agent/options.ts";
-import { partsOf, Records } from "./agent/records.ts";
+import { Records } from "./agent/records.ts";
 import { kernelStanding } from "./agent/report.ts";
 import { type Setup, StartError } from "./agent/setup.ts";
 import { conditionsOf, reportOf, type State } from "./agent/status.ts";
 import { Surroundings } from "./agent/surroundings.ts";
 import { TrafficAim } from "./agent/traffic.ts";
-import { type Cidr, contains } from "./model/ip.ts";
-import { type Change, describe, isSilent, type Item, keyOf, KINDS, same, SILENT } from "./model/item.ts";
-import type { Dirty, Ownership } from "./model/kernel.ts";
-import type { Lease, LeaseEvent } from "./model/lease.ts";
+import { type Change, isSilent } from "./model/item.ts";
+import type { Ownership } from "./model/kernel.ts";
+import type { Lease } from "./model/lease.ts";
 import type { Conditions, Report } from "./model/report.ts";
 import { Reconciler } from "./reconcile/reconciler.ts";
-import type { PodRange } from "./traffic/rules.ts";
 
 export { type AgentOptions, StartError };
 
-/** Facts are read again at most so often, in milliseconds: every new pod is an event. */
-const FACTS_PAUSE = 100;
-/** An audit of everything catches what nobody told us; in milliseconds. */
-const AUDIT = 5 * 60_000;
-/** What the kernel tells nothing of is looked at so often, in milliseconds. */
-const SILENCE = 10_000;
 /** A cycle that failed, and a file that could not be written, are tried again after so long, in milliseconds. */
 const RETRY = { cycle: 1_000, file: 5_000 };
-/** Changes and failures that one cycle writes to the log at the most. */
-const LOGGED = { changes: 50, failures: 10 };
-
-const ALL: readonly Dirty[] = ["facts", ...KINDS];
 
 /** The agent. */
 export class Agent {
@@ -65,48 +56,40 @@ export class Agent {
   readonly #reconciler: Reconciler;
   readonly #aim: Aim;
   readonly #effects: EffectCalls;
-  /** News of leases that are not taken over yet: where there is little memory, one is at a time. */
-  readonly #news: LeaseEvent[] = [];
-  #ownLease: OwnLease;
+  readonly #ownLease: OwnLease;
+  readonly #leases: LeaseNews;
+  readonly #beginning: Beginning;
+  readonly #lookout: Lookout;
   #former: Ownership["networks"] = [];
-  #formerRanges: readonly PodRange[] = [];
-  #factsReadAt = -Infinity;
-  #factsDirty = true;
-  /** It is known when to look at what the kernel tells nothing of. */
-  #minded = false;
   /** What this node publishes may be another than before. */
   #publishDirty = true;
   #lastSync: number | null = null;
   #kernelProblem: string | null = null;
   #fatal: StartError | null = null;
-  #stage: "looking" | "resuming" | "holding" | "following" = "looking";
-  /** While resuming: the lease that the store still has for this node. */
-  #resumed: Lease | null = null;
 
   constructor(options: AgentOptions) {
-    const { kernel, settings, subnetFile, clock, chance, log, node, backends: { devices } } = options;
+    const { kernel, settings, subnetFile, clock, chance, log, node, relieve, backends: { devices } } = options;
     this.#o = options;
     this.#alarm = new Alarm(clock);
     this.#surroundings = new Surroundings(kernel, settings);
     this.#macs = new Macs(() => chance.mac());
-    this.#configuration = new Configuration({ ...options, macs: this.#macs }, () => {
-      this.#factsDirty = true;
-      this.#alarm.poke();
-    }, () => this.#onAnswer());
-    this.#effects = new EffectCalls({ node, clock, log, changed: () => this.#onAnswer() });
-    this.#envFile = new EnvFile(subnetFile, settings.subnetFile, log);
-    this.#traffic = new TrafficAim(options);
     this.#reconciler = new Reconciler(kernel);
-    this.#aim = new Aim({
-      kernel,
-      records: this.#records,
-      surroundings: this.#surroundings,
-      macs: this.#macs,
-      reconciler: this.#reconciler,
-      blackhole: settings.blackholeRoute,
-      devices,
-    });
-    this.#ownLease = this.#newOwnLease([]);
+    this.#lookout = new Lookout(this.#alarm, clock, (kinds) => this.#reconciler.mark(kinds));
+    this.#configuration = new Configuration(
+      { ...options, macs: this.#macs },
+      () => this.#lookout.askForFacts(),
+      () => this.#onAnswer(),
+    );
+    this.#effects = new EffectCalls({ node, clock, log, changed: () => this.#onAnswer() });
+    this.#envFile = new EnvFile(subnetFile, settings, log);
+    this.#traffic = new TrafficAim(options);
+    const [surroundings, records, macs, reconciler] = [this.#surroundings, this.#records, this.#macs, this.#reconciler];
+    this.#aim = new Aim({ kernel, records, surroundings, macs, reconciler, blackhole: settings.blackholeRoute, devices });
+    const changed = () => this.#alarm.poke();
+    const ownLease = new OwnLease({ ...options, renewMargin: settings.renewMarginMinutes * 60_000, changed });
+    const leases = new LeaseNews({ ...options, records, ownLease, inParts: relieve !== null, changed });
+    this.#beginning = new Beginning({ ...options, surroundings, macs, ownLease, leases });
+    [this.#ownLease, this.#leases] = [ownLease, leases];
   }
 
   /**
@@ -115,8 +98,10 @@ export class Agent {
    * @throws {StartError} If it can not start for a reason that does not pass by itself.
    */
   async run(signal: AbortSignal): Promise<void> {
-    await this.#readFormer();
-    using _watch = this.#o.kernel.watch(() => this.#aim.own, (dirty) => this.#onKernel(dirty));
+    const { subnets, networks } = await this.#envFile.read();
+    this.#former = networks;
+    this.#ownLease.prefer(subnets);
+    using _watch = this.#o.kernel.watch(() => this.#aim.own, (dirty) => this.#lookout.heard(dirty));
     const ended = new AbortController();
     const all = AbortSignal.any([signal, ended.signal]);
     all.addEventListener("abort", () => this.#alarm.poke());
@@ -182,22 +167,6 @@ export class Agent {
     };
   }
 
-  #newOwnLease(previous: readonly Cidr[]): OwnLease {
-    const { store, clock, log, chance, settings } = this.#o;
-    const renewMargin = settings.renewMarginMinutes * 60_000;
-    return new OwnLease({ store, clock, log, chance, renewMargin, changed: () => this.#alarm.poke() }, previous);
-  }
-
-  async #readFormer(): Promise<void> {
-    const { subnets, networks } = await this.#envFile.read();
-    this.#former = networks;
-    this.#formerRanges = networks.flatMap(({ network }) => {
-      const subnet = subnets.find((subnet) => contains(network, subnet));
-      return subnet === undefined ? [] : [{ network, subnet }];
-    });
-    this.#ownLease = this.#newOwnLease(subnets);
-  }
-
   /** Asks for the addresses by which the device is chosen. */
   async #askForPublicIps(signal: AbortSignal): Promise<void> {
     try {
@@ -213,8 +182,7 @@ export class Agent {
     while (true) {
       await this.#alarm.next();
       if (signal.aborted || this.#stopsFor() !== null) return;
-      const news = this.#news.shift();
-      if (news !== undefined) this.#onLeases(news);
+      this.#leases.takeNext();
       try {
         await this.#cycle();
       } catch (error) {
@@ -224,42 +192,11 @@ export class Agent {
         this.#alarm.set("retry", RETRY.cycle);
       }
       if (this.#stopsFor() !== null) return;
-      await this.#goOn(signal, tasks);
+      const { setup } = this.#configuration;
+      if (setup !== null && await this.#beginning.goOn(setup, signal, tasks)) this.#publish(setup);
       await this.#o.relieve?.();
-      if (this.#news.length > 0) this.#alarm.poke();
+      if (this.#leases.isWaiting) this.#alarm.poke();
     }
-  }
-
-  /** Begins what the next step needs: to hold a lease, once it is known what to publish, and then to follow those of others. */
-  async #goOn(signal: AbortSignal, tasks: Promise<void>[]): Promise<void> {
-    const { setup } = this.#configuration;
-    const { external, facts } = this.#surroundings;
-    if (setup === null || external === null) return;
-    if (this.#stage === "looking") {
-      const publicIps = this.#surroundings.publicIps(setup.network);
-      const previous = await persist(() => this.#o.store.previousLease(publicIps, signal), this.#o, signal);
-      this.#macs.know(facts, previous);
-      tasks.push(this.#ownLease.run(signal));
-      if (previous === null || !this.#holds(previous)) return this.#hold(setup);
-      this.#stage = "resuming";
-      this.#resumed = previous;
-      this.#publish(setup);
-      tasks.push(this.#followLeases(signal));
-    } else if (this.#stage === "holding" && this.#ownLease.lease !== null) { // every list of leases has our own now
-      this.#stage = "following";
-      tasks.push(this.#followLeases(signal));
-    }
-  }
-
-  /** Publishes from now on. */
-  #hold(setup: Setup): void {
-    this.#stage = this.#resumed === null ? "holding" : "following";
-    this.#resumed = null;
-    this.#publish(setup);
-  }
-
-  #holds({ expiresAt }: Lease): boolean {
-    return expiresAt === null || expiresAt > this.#o.clock.now();
   }
 
   #stopsFor(): StartError | null {
@@ -269,20 +206,21 @@ export class Agent {
   async #cycle(): Promise<void> {
     const { setup } = this.#configuration;
     if (setup === null || !this.#surroundings.isAssigned) return;
-    if (this.#factsDirty) this.#look(setup);
-    if (this.#publishDirty && this.#stage !== "looking") this.#publish(setup);
+    if (this.#lookout.factsDue) this.#look(setup);
+    if (this.#publishDirty && !this.#beginning.isLooking) this.#publish(setup);
     if (this.#surroundings.external === null) return;
-    if (this.#resumed !== null) await this.#resume(setup, this.#resumed);
+    if (this.#beginning.resumed !== null) await this.#resume(setup, this.#beginning.resumed);
     const lease = this.#ownLease.lease;
     if (lease === null || !fits(lease, setup)) return;
     if (!await this.#reconcile(setup, lease)) return;
-    this.#traffic.keep(this.#aim.sides, setup.network.nftables, this.#formerRanges);
-    await this.#writeSubnetEnv(setup);
+    this.#traffic.keep(this.#aim.sides, setup.network.nftables, this.#former);
+    const needed = this.#aim.nodeItems(setup);
+    if (!await this.#envFile.keep(this.#aim.sides, needed, this.#reconciler.observed)) this.#alarm.set("subnet.env", RETRY.file);
     if (this.#envFile.problem === null) {
       this.#effects.follow(this.#aim.sides, this.#aim.plan.peers, this.#records.full);
     }
-    this.#alarm.set("audit", AUDIT, () => this.#onKernel(new Set(ALL)));
-    this.#mind(setup);
+    this.#lookout.audit();
+    if (needed.some(isSilent)) this.#lookout.mind();
   }
 
   /**
@@ -290,29 +228,20 @@ export class Agent {
    * send to it. Nothing is dropped meanwhile, since they still send to what was published before.
    */
   async #resume(setup: Setup, lease: Lease): Promise<void> {
-    if (fits(lease, setup) && this.#holds(lease)) {
+    if (fits(lease, setup) && this.#beginning.holdsResumed) {
       if (!this.#records.full || !await this.#reconcile(setup, lease)) return;
     }
-    this.#hold(setup);
-  }
-
-  #mind(setup: Setup): void {
-    if (this.#minded || !this.#aim.nodeItems(setup).some(isSilent)) return;
-    this.#minded = true;
-    this.#alarm.set("silence", SILENCE, () => {
-      this.#minded = false;
-      this.#onKernel(new Set(SILENT));
-    });
+    this.#beginning.endResuming();
+    this.#publish(setup);
   }
 
   #look(setup: Setup): void {
-    this.#factsDirty = false;
-    this.#factsReadAt = this.#o.clock.now();
+    this.#lookout.factsRead();
     this.#surroundings.look(setup.network, setup.backend.links);
     const { facts, external, problem } = this.#surroundings;
     this.#macs.know(facts, null);
     if (external === null) this.#fatal = new StartError(problem!);
-    else if (this.#stage === "looking") this.#effects.prepare(setup.backend, []); // it is known, and closed if another takes its place
+    else if (this.#beginning.isLooking) this.#effects.prepare(setup.backend, []); // it is known, and closed if another takes its place
     else this.#publishDirty = true;
   }
 
@@ -324,7 +253,7 @@ export class Agent {
     const { state } = this.#effects;
     const input = this.#aim.input(setup);
     const endpoints = state === null || input === null ? null : published({ ...input, state: state.value });
-    if (endpoints !== null && this.#stage !== "resuming") this.#ownLease.want({ network, backendType: backend.type, endpoints });
+    if (endpoints !== null && this.#beginning.publishes) this.#ownLease.want({ network, backendType: backend.type, endpoints });
   }
 
   /** Makes the kernel hold what is planned; `false` while the backend has not said enough to plan anew. */
@@ -334,50 +263,17 @@ export class Agent {
     const { state } = this.#effects;
     if (state === null) return false;
     const former = [...this.#former, ...this.#configuration.former];
-    const dropStale = this.#records.full && this.#resumed === null;
+    const dropStale = this.#records.full && this.#beginning.resumed === null;
     const { goal, current, settlesAt } = this.#aim.take(setup, lease, { state: state.value, former, dropStale, now });
     if (settlesAt !== null) this.#alarm.set("ways", settlesAt - now);
     if (goal === null) return false;
-    if (this.#news.length > 0) await this.#o.relieve?.();
-    const { changed, failed, retryAt } = await this.#reconciler.reconcile(goal, now);
+    if (this.#leases.isWaiting) await this.#o.relieve?.();
+    const result = await this.#reconciler.reconcile(goal, now);
     this.#kernelProblem = null;
-    changed.slice(0, LOGGED.changes).forEach((change) => log("info", `${verb(change)} ${describe(change.item)}`));
-    if (changed.length > LOGGED.changes) log("info", `and ${changed.length - LOGGED.changes} more changes`);
-    failed.slice(0, LOGGED.failures).forEach((reason) => log("warning", reason));
-    if (retryAt !== null) this.#alarm.set("retry", Math.max(retryAt - now, 10));
+    logResult(result, log);
+    if (result.retryAt !== null) this.#alarm.set("retry", Math.max(result.retryAt - now, 10));
     if (this.#records.full && kernelStanding(this.#aim.plan, this.#reconciler).missing.length === 0) this.#lastSync = now;
     return current;
-  }
-
-  async #writeSubnetEnv(setup: Setup): Promise<void> {
-    const { sides } = this.#aim;
-    const needed = this.#aim.nodeItems(setup).filter((item) => item.kind !== "reverse-path");
-    const missing = needed.find((item) => !inPlace(this.#reconciler, item));
-    if (missing !== undefined) return this.#envFile.wait(`subnet.env waits for ${describe(missing)}`);
-    const written = await this.#envFile.write({
-      networks: sides.map(({ network }) => network),
-      subnets: sides.map(({ subnet }) => subnet),
-      mtu: sides[0]!.mtu,
-      ipMasq: this.#o.settings.ipMasq,
-    });
-    if (!written) this.#alarm.set("subnet.env", RETRY.file);
-  }
-
-  async #followLeases(signal: AbortSignal): Promise<void> {
-    for await (const event of endless(() => this.#o.store.watch(signal), this.#o, signal)) {
-      if (this.#o.relieve === null) this.#onLeases(event);
-      else this.#news.push(...this.#records.full ? [event] : partsOf(event));
-      this.#alarm.poke();
-    }
-  }
-
-  #onLeases(event: LeaseEvent): void {
-    this.#records.take(event);
-    const own = this.#ownLease.lease;
-    if (own === null) return;
-    const other = this.#records.otherSubnets(own, event);
-    if (this.#records.lacks(own.key, event)) this.#ownLease.lose(`the store has no lease ${own.key} any more`);
-    else if (other !== null) this.#ownLease.lose(`the store gives ${own.key} the subnet ${other} now`);
   }
 
   /** A backend or its effects have something new to say. */
@@ -385,21 +281,4 @@ export class Agent {
     this.#publishDirty = true;
     this.#alarm.poke();
   }
-
-  #onKernel(dirty: ReadonlySet<Dirty>): void {
-    this.#reconciler.mark(dirty);
-    if (!dirty.has("facts") || dirty.size > 1) this.#alarm.poke();
-    if (!dirty.has("facts")) return;
-    const wait = this.#factsReadAt + FACTS_PAUSE - this.#o.clock.now();
-    this.#alarm.set("facts", Math.max(0, wait), () => this.#factsDirty = true);
-  }
-}
-
-function inPlace({ observed }: Reconciler, item: Item): boolean {
-  const found = observed.get(keyOf(item));
-  return found !== undefined && same(item, found);
-}
-
-function verb(change: Change): string {
-  return change.op === "drop" ? "deleted" : change.old === null ? "added" : "replaced";
 }

@@ -21,7 +21,7 @@ import { Surroundings } from "./surroundings.ts";
  */
 export async function dryRun(options: AgentOptions, signal: AbortSignal): Promise<readonly Change[]> {
   const { kernel, store, settings, chance, log } = options;
-  const former = await new EnvFile(options.subnetFile, settings.subnetFile, log).read();
+  const former = await new EnvFile(options.subnetFile, settings, log).read();
   const text = await first(store.networkConfig(signal));
   if (text === null) throw new StartError("There is no network configuration yet, so there is nothing to plan with");
   const macs = new Macs(() => chance.mac());

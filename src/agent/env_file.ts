@@ -4,8 +4,11 @@
  * @module
  */
 
+import type { Settings } from "../config/settings.ts";
 import { parseSubnetEnv, previousSubnets, renderSubnetEnv, type SubnetEnv } from "../config/subnet_env.ts";
+import type { NodeSide } from "../model/backend.ts";
 import { type Cidr, familyOf, lengthOf } from "../model/ip.ts";
+import { describe, type Item, keyOf, same } from "../model/item.ts";
 import type { Ownership } from "../model/kernel.ts";
 import type { Log, SubnetFile } from "./ports.ts";
 
@@ -17,18 +20,20 @@ export interface Former {
   readonly networks: Ownership["networks"];
 }
 
+/** What the file depends on besides the lease; its path is for messages. */
+type EnvSettings = Pick<Settings, "subnetFile" | "ipMasq">;
+
 /** The keeper of the file. */
 export class EnvFile {
   readonly #file: SubnetFile;
-  readonly #path: string;
+  readonly #settings: EnvSettings;
   readonly #log: Log;
   #text: string | null = null;
   #problem: string | null = "subnet.env has not been written yet";
 
-  /** The path is for messages. */
-  constructor(file: SubnetFile, path: string, log: Log) {
+  constructor(file: SubnetFile, settings: EnvSettings, log: Log) {
     this.#file = file;
-    this.#path = path;
+    this.#settings = settings;
     this.#log = log;
   }
 
@@ -44,17 +49,32 @@ export class EnvFile {
     return { subnets: previousSubnets(this.#text), networks: this.#networks(this.#text) };
   }
 
-  /** Says why the file can not be written yet. */
-  wait(reason: string): void {
-    this.#problem = reason;
+  /**
+   * Writes the file unless it says all that already, as soon as pods can use what it says.
+   *
+   * @param needed The items of the node, which pods need.
+   * @param observed What the kernel holds, by key.
+   * @returns `false` if the file could not be written; the reason is logged and kept.
+   */
+  async keep(
+    sides: readonly Pick<NodeSide, "network" | "subnet" | "mtu">[],
+    needed: readonly Item[],
+    observed: ReadonlyMap<string, Item>,
+  ): Promise<boolean> {
+    const missing = needed.find((item) => item.kind !== "reverse-path" && !inPlace(item, observed));
+    if (missing !== undefined) {
+      this.#problem = `subnet.env waits for ${describe(missing)}`;
+      return true;
+    }
+    return await this.#write({
+      networks: sides.map(({ network }) => network),
+      subnets: sides.map(({ subnet }) => subnet),
+      mtu: sides[0]!.mtu,
+      ipMasq: this.#settings.ipMasq,
+    });
   }
 
-  /**
-   * Writes the file unless it says all that already.
-   *
-   * @returns Whether it is written; the reason is logged and kept if not.
-   */
-  async write(env: SubnetEnv): Promise<boolean> {
+  async #write(env: SubnetEnv): Promise<boolean> {
     const text = renderSubnetEnv(env);
     try {
       if (text !== this.#text) await this.#file.write(text);
@@ -71,14 +91,19 @@ export class EnvFile {
 
   #networks(text: string): Ownership["networks"] {
     try {
-      const { networks, subnets } = parseSubnetEnv(text, this.#path);
+      const { networks, subnets } = parseSubnetEnv(text, this.#settings.subnetFile);
       return networks.flatMap((network) => {
         const subnet = subnets.find((subnet) => familyOf(subnet) === familyOf(network));
         return subnet === undefined ? [] : [{ network, subnet, length: lengthOf(subnet) }];
       });
     } catch (error) {
-      this.#log("warning", `The old ${this.#path} is not used: ${(error as Error).message}`);
+      this.#log("warning", `The old ${this.#settings.subnetFile} is not used: ${(error as Error).message}`);
       return [];
     }
   }
+}
+
+function inPlace(item: Item, observed: ReadonlyMap<string, Item>): boolean {
+  const found = observed.get(keyOf(item));
+  return found !== undefined && same(item, found);
 }

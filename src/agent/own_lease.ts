@@ -29,15 +29,14 @@ export class OwnLease {
   #lease: Lease | null = null;
   #problem: string | null = null;
   #wanted: LeaseRequest | null = null;
-  #previous: readonly Cidr[];
+  #previous: readonly Cidr[] = [];
   #lost: string | null = null;
   /** What the store was told last. */
   #published = "";
   #wake: () => void = () => {};
 
-  constructor(options: OwnLeaseOptions, previous: readonly Cidr[]) {
+  constructor(options: OwnLeaseOptions) {
     this.#options = options;
-    this.#previous = previous;
   }
 
   /** The lease; `null` before there is one. It may have expired while the store could not be asked. */
@@ -53,6 +52,11 @@ export class OwnLease {
   /** What went wrong last; `null` if nothing did. */
   get problem(): string | null {
     return this.#problem;
+  }
+
+  /** Says which subnets to ask for again, before anything is asked for. */
+  prefer(previous: readonly Cidr[]): void {
+    this.#previous = previous;
   }
 
   /** Says what the lease shall be asked with from now on. */

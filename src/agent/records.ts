@@ -7,19 +7,6 @@
 import { CompactMap } from "../model/compact_map.ts";
 import type { Lease, LeaseEvent, LeaseRecord } from "../model/lease.ts";
 
-/** Where there is little memory, so many are taken over at a time. */
-const PART = 1000;
-
-/** A first list in parts, none of which says that something is gone before the last, which is the list itself. */
-export function* partsOf(event: LeaseEvent): Generator<LeaseEvent> {
-  if (event.type === "snapshot") {
-    for (let from = 0; from + PART < event.records.length; from += PART) {
-      yield { type: "changes", changed: event.records.slice(from, from + PART), removed: [] };
-    }
-  }
-  yield event;
-}
-
 /** All records that the store holds now. */
 export class Records {
   #byKey = new CompactMap<string, LeaseRecord>();

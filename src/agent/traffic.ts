@@ -6,6 +6,8 @@
 
 import type { Settings } from "../config/settings.ts";
 import type { NodeSide } from "../model/backend.ts";
+import { contains } from "../model/ip.ts";
+import type { Ownership } from "../model/kernel.ts";
 import { intentOf, type PodRange } from "../traffic/rules.ts";
 import type { AgentOptions } from "./options.ts";
 
@@ -24,9 +26,9 @@ export class TrafficAim {
    * Asks for the rules of these ranges, if they are not asked for already.
    *
    * @param nftables Whether nftables holds them, else iptables.
-   * @param former The ranges of the last run, whose rules are stale.
+   * @param former The networks of the last run, with this node's subnets in them: rules about those are stale.
    */
-  keep(sides: readonly NodeSide[], nftables: boolean, former: readonly PodRange[]): void {
+  keep(sides: readonly NodeSide[], nftables: boolean, former: Ownership["networks"]): void {
     const { ipMasq, ipMasqFullyRandom, forwardRules, rulesResyncSeconds } = this.#settings;
     const ranges = sides.map(({ network, subnet }) => ({ network, subnet }));
     const settings = {
@@ -39,7 +41,7 @@ export class TrafficAim {
     const kept = JSON.stringify([ranges, settings]);
     if (kept === this.#kept) return;
     this.#kept = kept;
-    this.#traffic.keep(intentOf(settings, ranges, former));
+    this.#traffic.keep(intentOf(settings, ranges, former.flatMap(leftRange)));
   }
 
   /** Why the rules are not in place; `null` if they are. */
@@ -47,4 +49,8 @@ export class TrafficAim {
     const { inPlace, lastError } = this.#traffic.state;
     return lastError ?? (inPlace ? null : "the traffic rules are not in place yet");
   }
+}
+
+function leftRange({ network, subnet }: Ownership["networks"][number]): PodRange[] {
+  return subnet !== undefined && contains(network, subnet) ? [{ network, subnet }] : [];
 }
