@@ -38,6 +38,7 @@ interface Member {
   readonly client: string;
   readonly peer: string;
   child: ChildProcess | null;
+  halted: boolean;
 }
 
 const PATIENCE = 30_000;
@@ -64,6 +65,7 @@ export class EtcdCluster implements AsyncDisposable {
         client: `${tls === undefined ? "http" : "https"}://${ip}:${ports[2 * i]}`,
         peer: `http://${ip}:${ports[2 * i + 1]}`,
         child: null,
+        halted: false,
       })),
     );
     try {
@@ -104,7 +106,10 @@ export class EtcdCluster implements AsyncDisposable {
 
   /** Stops the work of one member, or all, with their connections open, or lets them go on. */
   halt(halted: boolean, number?: number): void {
-    for (const { child } of this.#chosen(number)) if (child !== null) process.kill(child.pid!, halted ? "SIGSTOP" : "SIGCONT");
+    for (const member of this.#chosen(number)) {
+      member.halted = halted;
+      if (member.child !== null) process.kill(member.child.pid!, halted ? "SIGSTOP" : "SIGCONT");
+    }
   }
 
   /** The number of the member that leads. */
@@ -142,7 +147,7 @@ export class EtcdCluster implements AsyncDisposable {
   async ask(path: string, body: object): Promise<Record<string, unknown>> {
     const limit = performance.now() + PATIENCE;
     for (let i = 0;; i++) {
-      const running = this.#members.filter(({ child }) => child !== null);
+      const running = this.#members.filter(({ child, halted }) => child !== null && !halted);
       try {
         return await this.#post(running[i % running.length]!.client, path, body);
       } catch (error) {

@@ -154,7 +154,7 @@ labTest("of three members one is lost, then the one that leads, and a majority: 
   tell("the leader lost", await newsReach(it));
   await etcd.start(leader);
   etcd.halt(true, (leader + 1) % 3); // its connections stay open
-  tell("another one halted", await newsReach(it, performance.now() + 10_000)); // two probes must fail
+  tell("another one halted", await newsReach(it, performance.now() + 12_000)); // two probes must fail
   await etcd.stop((leader + 2) % 3);
   await disconnected(cluster.members); // one of three answers, without a leader
   etcd.halt(false, (leader + 1) % 3);
