@@ -223,6 +223,7 @@ export class EtcdCluster implements AsyncDisposable {
 
   #start(member: Member): void {
     if (member.child !== null) return;
+    member.halted = false;
     const { etcd, tls, args = [] } = this.#o;
     if ("lack" in etcd) throw new Error(etcd.lack);
     const { name, client, peer } = member;
