@@ -23,11 +23,12 @@ const IN_UNMOUNT = 0x2000;
 const IN_Q_OVERFLOW = 0x4000;
 const IN_IGNORED = 0x8000;
 const IN_ONLYDIR = 0x1000000;
+const IN_MASK_ADD = 0x20000000;
 const IN_NONBLOCK = 0o4000;
 const IN_CLOEXEC = 0o2000000;
 
-const WANTED = IN_MODIFY | IN_ATTRIB | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF |
-  IN_ONLYDIR;
+const ENTRIES = IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF;
+const WANTED = { entries: ENTRIES, contents: ENTRIES | IN_MODIFY | IN_ATTRIB } as const;
 /** The folder itself has gone from its place. */
 const GONE = IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT | IN_IGNORED;
 /** `struct inotify_event` without its name. */
@@ -38,9 +39,9 @@ type Changed = Parameters<WatchFolder>[1];
 /** A function that watches folders with the given runtime's calls; all share one descriptor, which is open while anything is watched. */
 export function folderWatcher(native: Native): WatchFolder {
   let open: Inotify | null = null;
-  return (folder, changed) => {
+  return (folder, changed, of) => {
     if (open === null || open.closed) open = new Inotify(native);
-    return open.watch(folder, changed);
+    return open.watch(folder, changed, of);
   };
 }
 
@@ -60,8 +61,9 @@ class Inotify {
     this.#stop = native.watch(this.#fd, () => this.#read());
   }
 
-  watch(folder: string, changed: Changed): Disposable {
-    const number = this.#native.libc.inotify_add_watch(this.#fd, new TextEncoder().encode(`${folder}\0`), WANTED);
+  watch(folder: string, changed: Changed, of: keyof typeof WANTED): Disposable {
+    const mask = WANTED[of] | IN_ONLYDIR | IN_MASK_ADD; // who watches the same folder shares the mask
+    const number = this.#native.libc.inotify_add_watch(this.#fd, new TextEncoder().encode(`${folder}\0`), mask);
     if (number < 0) {
       this.#closeIfIdle();
       throw new Error("it is not there, can not be read, or the system gives no more inotify watches");

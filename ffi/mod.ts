@@ -74,9 +74,11 @@ export interface Driver {
  *
  * @param changed Told the name in the folder that was made, changed, renamed or removed; `null` if the folder itself has gone from its
  * place, or nobody knows what has changed.
+ * @param of `entries`: names that are made, renamed or removed; `contents`: also files that are written, or whose attributes change. Who
+ * watches entries only is not woken by a file that grows there, unless somebody else in this process watches contents.
  * @throws {Error} If the system gives no watch.
  */
-export type WatchFolder = (folder: string, changed: (name: string | null) => void) => Disposable;
+export type WatchFolder = (folder: string, changed: (name: string | null) => void, of: "entries" | "contents") => Disposable;
 
 /** A call to libnl failed. */
 export class NetlinkSocketError extends Error {

@@ -27,7 +27,7 @@ export class FileWatch implements Disposable {
   readonly #path: string;
   readonly #settle: number;
   readonly #watchFolder: WatchFolder;
-  /** By folder and inode, since a folder can be replaced by another of the same name. */
+  /** By folder, inode and what is watched, since a folder can be replaced by another of the same name. */
   readonly #watches = new Map<string, { readonly watch: Disposable; names: ReadonlySet<string> }>();
   #problem: string | null = null;
   #started = false;
@@ -94,14 +94,14 @@ export class FileWatch implements Disposable {
     if (this.#problem !== null) this.#again = setTimeout(() => this.ring(), LOOK_ANYWAY);
   }
 
-  #watch(key: string, { folder, names }: Lookout): void {
+  #watch(key: string, { folder, of, names }: Lookout): void {
     const changed = (name: string | null) => {
       if (name === null) this.#drop(key); // the next folder of this name may get the number of its inode
       else if (!this.#watches.get(key)?.names.has(name)) return;
       this.ring();
     };
     try {
-      this.#watches.set(key, { watch: this.#watchFolder(folder, changed), names });
+      this.#watches.set(key, { watch: this.#watchFolder(folder, changed, of), names });
     } catch (error) {
       this.#problem =
         `Cannot watch the folder ${quote(folder)}: ${(error as Error).message}; ${
@@ -120,6 +120,8 @@ export class FileWatch implements Disposable {
 /** A folder to watch, and the names in it that matter. */
 interface Lookout {
   readonly folder: string;
+  /** Other files may grow in the folders above, such as logs: only of the file's own folder contents matter. */
+  readonly of: "entries" | "contents";
   readonly names: Set<string>;
 }
 
@@ -133,8 +135,8 @@ function lookouts(path: string): Map<string, Lookout> {
     const here = posix.join(folder, name);
     const target = name === ".." ? null : linkAt(here);
     if (target !== null || rest.length === 0) {
-      note(folder, name);
-      note(posix.dirname(folder), posix.basename(folder)); // where another folder may take its place
+      note(folder, name, typeof target !== "string" && rest.length === 0 ? "contents" : "entries");
+      note(posix.dirname(folder), posix.basename(folder), "entries"); // where another folder may take its place
     }
     if (target === undefined) break;
     if (target === null) {
@@ -147,9 +149,9 @@ function lookouts(path: string): Map<string, Lookout> {
   }
   return found;
 
-  function note(folder: string, name: string): void {
-    const key = `${idOf(folder)} ${folder}`;
-    const spot = found.get(key) ?? { folder, names: new Set() };
+  function note(folder: string, name: string, of: Lookout["of"]): void {
+    const key = `${of} ${idOf(folder)} ${folder}`;
+    const spot = found.get(key) ?? { folder, of, names: new Set() };
     spot.names.add(name);
     found.set(key, spot);
   }

@@ -16,6 +16,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
+import type { WatchFolder } from "../../ffi/mod.ts";
 import { watchFolder } from "../../test/watch_folder.ts";
 import { Child } from "../../test/contracts/child.ts";
 import { FileWatch } from "./file_watch.ts";
@@ -97,6 +98,33 @@ test("FileWatch is quiet about other files", async () => {
   writeFileSync(it.at("other"), "1");
   writeFileSync(it.at("file-journal"), "1");
   assert.ok(!await it.rings(QUIET));
+});
+
+test("FileWatch is not woken by what grows in the folders above, and sees the folder replaced all the same", async () => {
+  using it = new Watched("a/file", (folder) => {
+    mkdirSync(join(folder, "a"));
+    writeFileSync(join(folder, "a/file"), "1");
+    writeFileSync(join(folder, "log"), "1");
+  });
+  const told: (string | null)[] = [];
+  const listening: WatchFolder = (folder, changed, of) =>
+    watchFolder(folder, (name) => {
+      told.push(name);
+      changed(name);
+    }, of);
+  it.watch[Symbol.dispose]();
+  using watch = new FileWatch(it.at("a/file"), 1, listening);
+  const next = () => watch.next(AbortSignal.timeout(LONG));
+  await next();
+  appendFileSync(it.at("log"), "2");
+  writeFileSync(it.at("a/file"), "2");
+  await next();
+  mkdirSync(it.at("b"));
+  writeFileSync(it.at("b/file"), "3");
+  renameSync(it.at("a"), it.at("c"));
+  renameSync(it.at("b"), it.at("a"));
+  while (!told.includes("a")) await next();
+  assert.ok(told.includes("file") && !told.includes("log"), told.join(" "));
 });
 
 test("FileWatch loses no change that comes while the last one is looked at", async () => {
