@@ -109,7 +109,7 @@ class NetlinkKernel implements Kernel, Disposable {
     }
   }
 
-  /** Makes changes of one kind. */
+  /** Makes changes of one kind; nexthops and routes count as one. */
   #make(changes: readonly Change[]): Outcome[] {
     switch (changes[0]!.item.kind) {
       case "link": {
@@ -225,15 +225,43 @@ function remedyFor(item: Item, failed: Error): string | null {
   return unknown ? `this kernel has no such devices; try "modprobe ${item.type}"` : null;
 }
 
-/** Changes in groups of one rank: puts upward, then drops downward. */
+/** Changes in groups that are made together: puts upward, then drops downward. */
 function inOrder(changes: readonly Change[]): Change[][] {
   const groups = new Map<number, Change[]>();
   for (const change of changes) {
-    const rank = rankOf[change.item.kind];
+    const rank = isPaired(change.item) ? PAIRED : rankOf[change.item.kind];
     const order = change.op === "put" ? rank : 1000 - rank;
     const group = groups.get(order);
     if (group === undefined) groups.set(order, [change]);
     else group.push(change);
   }
-  return [...groups].sort(([a], [b]) => a - b).map(([, group]) => group);
+  return [...groups].sort(([a], [b]) => a - b).map(([, group]) => isPaired(group[0]!.item) ? inPairs(group) : group);
+}
+
+/** The rank of IPv6 nexthops and the routes through them. */
+const PAIRED = (rankOf.nexthop + rankOf.route) / 2;
+
+/** Whether an item goes in pairs. IPv4 nexthops tell by their ids whose they are, and all at once are faster. */
+function isPaired(item: Item): boolean {
+  if (item.kind === "nexthop") return item.hop.via !== null && familyOf(item.hop.via) === 6;
+  return item.kind === "route" && typeof item.to === "number" && familyOf(item.dst) === 6;
+}
+
+/**
+ * Each nexthop beside the route through it, so that the kernel takes both with one call: an agent that is killed leaves no IPv6 nexthop
+ * without its route, by which alone it would be known again once the lease is gone.
+ */
+function inPairs(group: Change[]): Change[] {
+  const nexthops = new Map<unknown, Change>();
+  for (const change of group) if (change.item.kind === "nexthop") nexthops.set(change.item.id, change);
+  const pairs: Change[] = [];
+  const routes: Change[] = [];
+  for (const change of group) {
+    if (change.item.kind !== "route") continue;
+    const nexthop = nexthops.get(change.item.to);
+    nexthops.delete(change.item.to);
+    if (nexthop === undefined) routes.push(change);
+    else pairs.push(...change.op === "put" ? [nexthop, change] : [change, nexthop]);
+  }
+  return [...pairs, ...routes, ...nexthops.values()];
 }

@@ -101,7 +101,10 @@ export interface Kernel {
   lookup(ips: readonly Ip[], own: readonly string[]): ReadonlyMap<Ip, Lookup>;
   /** Reads the items of some kinds that are ours. */
   observe(kinds: ReadonlySet<Kind>, own: Ownership): Observation;
-  /** Makes changes, puts by rising rank and then drops by falling rank; a failing one does not stop the others. */
+  /**
+   * Makes changes, puts by rising rank and then drops by falling rank, but each IPv6 nexthop beside the route through it; a failing one
+   * does not stop the others.
+   */
   apply(changes: readonly Change[]): Promise<readonly Outcome[]>;
   /** Calls back after every burst of changes that we did not make ourselves. */
   watch(own: () => Pick<Ownership, "links" | "networks">, changed: (dirty: ReadonlySet<Dirty>) => void): Disposable;

@@ -5,15 +5,29 @@
  */
 
 import assert from "node:assert/strict";
-import { openDriver } from "../../ffi/mod.ts";
+import { type Driver, openDriver } from "../../ffi/mod.ts";
+import { keys } from "../../src/cli/adapters.ts";
+import { openKernel } from "../../src/kernel/kernel.ts";
 import { Connection } from "../../src/netlink/connection.ts";
 import { FLAG, request } from "../../src/netlink/frame.ts";
 import { AF, NEIGHBOUR, PERMANENT, RTM, SELF } from "../../src/netlink/rtnl.ts";
 import { parseCidr, parseIp, parseMac } from "../../src/model/ip.ts";
-import type { Blackhole, Fdb, Item, Neighbour, Nexthop, ReversePath, VxlanLink } from "../../src/model/item.ts";
+import {
+  type Blackhole,
+  type Change,
+  type Fdb,
+  type Item,
+  KINDS,
+  type Neighbour,
+  type Nexthop,
+  rankOf,
+  type ReversePath,
+  type VxlanLink,
+} from "../../src/model/item.ts";
+import type { Ownership } from "../../src/model/kernel.ts";
 import { run } from "./command.ts";
 import { labTest } from "./case.ts";
-import { ADDRESS, ADDRESS6, hop, ip, Room, route, VXLAN, VXLAN6 } from "./kernel_room.ts";
+import { ADDRESS, ADDRESS6, hop, ip, OWN, Room, route, VXLAN, VXLAN6 } from "./kernel_room.ts";
 
 const words = (line: string) => line.split(" ");
 const indexOf = (room: Room, name: string) => room.kernel.facts().links.find((link) => link.name === name)!.index;
@@ -175,6 +189,46 @@ labTest("nexthop objects, and routes through them, of both families", async () =
     await run(words("ip nexthop del id 77"));
   }
 });
+
+labTest("an agent that is killed between two calls leaves no nexthop that it would not know again", async () => {
+  const driver = await openDriver();
+  const none: Ownership = { ...OWN, nexthops: new Set() }; // their leases are gone when it comes back
+  const items = Array.from({ length: 30 }, (_, i): Item[] => {
+    const id = 0xf0000100 + i;
+    return [{ kind: "nexthop", id, hop: hop("2001:db8::2", "d0") }, route(`fd00:244:0:${(i + 2).toString(16)}::/64`, id)];
+  }).flat().sort((a, b) => rankOf[a.kind] - rankOf[b.kind]);
+  const puts: Change[] = items.map((item) => ({ op: "put", item, old: null }));
+  const drops: Change[] = items.toReversed().map((item) => ({ op: "drop", item }));
+  for (const [before, changes] of [[[], puts], [puts, drops]] as const) {
+    for (let calls = 0, killed = true; killed; calls++) {
+      using room = await Room.open();
+      await room.kernel.apply(before);
+      let left = Infinity;
+      using kernel = openKernel(endingWith(driver, () => left-- <= 0), { keys });
+      left = calls;
+      killed = await kernel.apply(changes).then(() => false, () => true);
+      const { items, foreign } = room.kernel.observe(new Set(KINDS), none);
+      assert.deepEqual([...foreign], [], `killed after ${calls} calls`);
+      if (!killed) assert.equal([...items.values()].filter(({ kind }) => kind === "nexthop").length, changes === puts ? 30 : 0);
+    }
+  }
+});
+
+/** A driver whose sockets send nothing more from some moment on. */
+function endingWith(driver: Driver, ended: () => boolean): Driver {
+  return {
+    ...driver,
+    open(protocol, options) {
+      const socket = driver.open(protocol, options);
+      const send = socket.send.bind(socket);
+      socket.send = (messages) => {
+        if (ended()) throw new Error("killed");
+        send(messages);
+      };
+      return socket;
+    },
+  };
+}
 
 labTest("classic routes of both families, where nexthop objects are not wanted", async () => {
   using room = await Room.open(false);
