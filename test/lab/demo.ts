@@ -72,7 +72,7 @@ async function main(args: readonly string[]): Promise<number> {
   } else {
     print(
       "",
-      "On every node the agent served its state at http://127.0.0.1:8473 (/v1/status, /v1/peers, a page at /).",
+      "On every node the agent served its state at http://127.0.0.1:8473 (/v1/status, /v1/peers, /healthz, /readyz).",
       "To look at it: npm run demo -- --keep",
     );
   }
