@@ -5,6 +5,7 @@
  */
 
 import type { BareSide, Peer } from "../model/backend.ts";
+import type { PeerAnswer } from "../model/backend_port.ts";
 import type { EffectPeer, Effects, Level } from "../model/effects.ts";
 import type { Cidr, Family, Mac } from "../model/ip.ts";
 import type { Item } from "../model/item.ts";
@@ -41,12 +42,7 @@ export interface Batch {
 export type Said<T> = { readonly value: T } | { readonly error: string };
 
 /** What a plugin said of a peer; nothing of it has been checked. */
-export interface PeerSaid {
-  readonly path: string;
-  readonly items: readonly Item[];
-  readonly state: "planned" | "pending" | "rejected";
-  readonly reason: string | null;
-}
+export type PeerSaid = PeerAnswer;
 
 /** The answers, in the order of the questions. */
 export interface BatchAnswer {

@@ -7,27 +7,14 @@ import { watchFolder } from "../../test/watch_folder.ts";
 import { asOrdinaryUser, Child } from "../../test/contracts/child.ts";
 import { EmbeddedBacking } from "../../test/contracts/embedded_backing.ts";
 import { followLeases } from "../../test/contracts/followed_leases.ts";
-import { parseCidr, parseIp } from "../model/ip.ts";
-import type { LeaseRequest } from "../model/lease.ts";
+import { parseIp } from "../model/ip.ts";
+import { requestOf } from "../../test/contracts/lease_entries.ts";
 import { openEmbeddedStore } from "./embedded.ts";
 
 const SCRIPT = new URL("../../test/contracts/embedded_child.ts", import.meta.url).pathname;
 const IP = parseIp("192.168.64.1");
 const NODE = { name: `node-${IP}`, publicIps: [IP], subnets: [] };
-const REQUEST: LeaseRequest = {
-  network: {
-    ranges: [{
-      network: parseCidr("10.5.0.0/16"),
-      allocation: { length: 24, min: parseIp("10.5.1.0"), max: parseIp("10.5.255.0") },
-    }],
-    backendType: "vxlan",
-    backendOptions: {},
-    nftables: false,
-  },
-  backendType: "vxlan",
-  endpoints: [{ publicIp: IP, data: null }],
-  previous: [],
-};
+const REQUEST = requestOf(IP);
 
 function soon(): AbortSignal {
   return AbortSignal.timeout(20_000);

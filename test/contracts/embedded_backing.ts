@@ -14,22 +14,11 @@ import { watchFolder } from "../watch_folder.ts";
 import type { LeaseStore } from "../../src/model/lease.ts";
 import { openEmbeddedStore } from "../../src/stores/embedded.ts";
 import { leaseKey, leaseValue } from "../../src/stores/lease_value.ts";
+import { BROKEN, GOOD } from "./lease_entries.ts";
 import type { Backing, ForeignLease, TestNode } from "./lease_store.ts";
 
-const GOOD = '{"PublicIP":"192.168.64.200"}';
 /** Entries that are no leases. */
-const BROKEN: readonly (readonly [key: string, value: string])[] = [
-  ["", GOOD],
-  ["nonsense", GOOD],
-  ["10.5.200.0-24\n", GOOD],
-  ["10.5.201.7-24", GOOD],
-  ["10.5.202.0-24&fd00:5::-64", GOOD],
-  ["10.5.203.0-24", ""],
-  ["10.5.204.0-24", "{"],
-  ["10.5.205.0-24", "null"],
-  ["10.5.206.0-24", '{"PublicIP":"\\u0000"}'],
-  ["10.5.207.0-24", `{"PublicIP":"10.0.0.1","BackendData":${"[".repeat(5000)}${"]".repeat(5000)}}`],
-];
+const ALL_BROKEN: typeof BROKEN = [...BROKEN, ["", GOOD]];
 
 /** The backing of embedded stores. */
 export class EmbeddedBacking implements Backing {
@@ -61,8 +50,8 @@ export class EmbeddedBacking implements Backing {
   }
 
   async putBroken(): Promise<readonly string[]> {
-    for (const [key, value] of BROKEN) await this.write(key, value, "broken", null);
-    return BROKEN.map(([key]) => key);
+    for (const [key, value] of ALL_BROKEN) await this.write(key, value, "broken", null);
+    return ALL_BROKEN.map(([key]) => key);
   }
 
   async remove(key: string): Promise<void> {

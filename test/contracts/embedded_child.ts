@@ -10,27 +10,15 @@ import { writeSync } from "node:fs";
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { watchFolder } from "../watch_folder.ts";
-import { parseCidr, parseIp } from "../../src/model/ip.ts";
-import type { Lease, LeaseRequest, LeaseStore } from "../../src/model/lease.ts";
+import { parseIp } from "../../src/model/ip.ts";
+import type { Lease, LeaseStore } from "../../src/model/lease.ts";
 import { openEmbeddedStore } from "../../src/stores/embedded.ts";
+import { requestOf } from "./lease_entries.ts";
 
 const [, , role = "", path = "", ip = ""] = process.argv;
 const forEver = new AbortController().signal;
 
-const request: LeaseRequest = {
-  network: {
-    ranges: [{
-      network: parseCidr("10.5.0.0/16"),
-      allocation: { length: 24, min: parseIp("10.5.1.0"), max: parseIp("10.5.255.0") },
-    }],
-    backendType: "vxlan",
-    backendOptions: {},
-    nftables: false,
-  },
-  backendType: "vxlan",
-  endpoints: [{ publicIp: parseIp(ip), data: { n: 0 } }],
-  previous: [],
-};
+const request = requestOf(ip, { n: 0 });
 
 function open(): Promise<LeaseStore> {
   return openEmbeddedStore({

@@ -12,6 +12,7 @@ import { test } from "node:test";
 import { type Cidr, contains, type Family, familyOf, type Ip, overlaps, parseCidr, parseIp } from "../../src/model/ip.ts";
 import { endpointOf, type Lease, LeaseLostError, type LeaseRequest, type LeaseStore, type Range } from "../../src/model/lease.ts";
 import { followLeases } from "./followed_leases.ts";
+import { V4 } from "./lease_entries.ts";
 
 /** What stores can do or can not. */
 export interface Abilities {
@@ -53,10 +54,6 @@ export interface Backing extends AsyncDisposable {
   configure(text: string): Promise<void>;
 }
 
-const V4: Range = {
-  network: parseCidr("10.5.0.0/16"),
-  allocation: { length: 24, min: parseIp("10.5.1.0"), max: parseIp("10.5.255.0") },
-};
 const V6: Range = {
   network: parseCidr("fd00:5::/48"),
   allocation: { length: 64, min: parseIp("fd00:5:0:1::"), max: parseIp("fd00:5:0:ffff::") },

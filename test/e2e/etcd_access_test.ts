@@ -13,30 +13,16 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Secret } from "../../src/config/secret.ts";
-import { parseCidr, parseIp } from "../../src/model/ip.ts";
-import type { LeaseRequest } from "../../src/model/lease.ts";
 import type { EtcdOptions, EtcdStore } from "../../src/stores/etcd/store.ts";
 import { EtcdBacking } from "../contracts/etcd_backing.ts";
+import { requestOf } from "../contracts/lease_entries.ts";
 import { followLeases } from "../contracts/followed_leases.ts";
 import { until } from "../lab/command.ts";
 import { ETCD, ETCD_3_6, type Found, lackOf } from "./binaries.ts";
 import { EtcdCluster } from "./etcd_cluster.ts";
 
 const PASSWORD = "correct horse battery staple";
-const REQUEST: LeaseRequest = {
-  network: {
-    ranges: [{
-      network: parseCidr("10.5.0.0/16"),
-      allocation: { length: 24, min: parseIp("10.5.1.0"), max: parseIp("10.5.255.0") },
-    }],
-    backendType: "vxlan",
-    backendOptions: {},
-    nftables: false,
-  },
-  backendType: "vxlan",
-  endpoints: [{ publicIp: parseIp("192.168.64.1"), data: null }],
-  previous: [],
-};
+const REQUEST = requestOf("192.168.64.1");
 const soon = () => AbortSignal.timeout(20_000);
 
 /** Certificates in a folder. */
