@@ -56,17 +56,22 @@ export interface VxlanData {
 
 const vtepMac = v.pipe(
   v.string("VtepMAC is missing"),
-  v.check(isMac, "VtepMAC is not a 48-bit unicast MAC address"),
-  v.transform((text) => parseMac(text)),
+  v.rawTransform<string, Mac>(({ dataset, addIssue, NEVER }) => {
+    const mac = unicastMac(dataset.value);
+    if (mac !== null) return mac;
+    addIssue({ message: "VtepMAC is not a 48-bit unicast MAC address" });
+    return NEVER;
+  }),
 );
 /** `BackendData` of a vxlan node. The VNI is not looked at: flannel v0.11 does not send it. */
 export const vxlanData = v.object({ VNI: v.optional(v.unknown()), VtepMAC: vtepMac }, "it is not an object with a VtepMAC");
 
-function isMac(text: string): boolean {
+function unicastMac(text: string): Mac | null {
   try {
-    return isUnicastMac(parseMac(text));
+    const mac = parseMac(text);
+    return isUnicastMac(mac) ? mac : null;
   } catch {
-    return false;
+    return null;
   }
 }
 

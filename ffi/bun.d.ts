@@ -10,7 +10,7 @@ declare module "bun:ffi" {
     path: string,
     symbols: Record<string, { args: readonly FFIType[]; returns: FFIType }>,
   ): { readonly symbols: Record<string, (...parameters: unknown[]) => unknown> };
-  export function toArrayBuffer(pointer: Pointer, offset: number, length: number): ArrayBuffer;
+  export function ptr(memory: Uint8Array): Pointer;
 }
 
 declare const Bun: { readonly embeddedFiles: readonly (Blob & { readonly name: string })[] };

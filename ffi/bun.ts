@@ -8,7 +8,7 @@
  */
 
 /// <reference path="./bun.d.ts" />
-import { CString, dlopen, type FFIType, type Pointer, toArrayBuffer } from "bun:ffi";
+import { CString, dlopen, type FFIType, type Pointer, ptr } from "bun:ffi";
 import { sendDatagram } from "./datagram.ts";
 import { folderWatcher } from "./folder_watch.ts";
 import { type Driver } from "./mod.ts";
@@ -42,8 +42,7 @@ export async function openDriver(): Promise<Driver> {
   const native: Native = {
     libnl,
     libc,
-    handle: (address) => Number(address) as unknown as Handle,
-    copy: (from, length) => new Uint8Array(toArrayBuffer(pointer(from), 0, length)).slice(),
+    address: (bytes) => BigInt(ptr(bytes)),
     text: (from) => new CString(pointer(from)).toString(),
     watch: (fd, wake) => watch(libc, fd, wake),
   };

@@ -35,12 +35,7 @@ export function openDriver(): Promise<Driver> {
   const native: Native = {
     libnl: load(LIBNL, LIBNL_SYMBOLS, false, missingLibrary),
     libc,
-    handle: (address) => Deno.UnsafePointer.create(address) as unknown as Handle | null,
-    copy: (from, length) => {
-      const bytes = new Uint8Array(length);
-      new Deno.UnsafePointerView(pointer(from)).copyInto(bytes);
-      return bytes;
-    },
+    address: (bytes) => Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes as Uint8Array<ArrayBuffer>)),
     text: (from) => new Deno.UnsafePointerView(pointer(from)).getCString(),
     watch: (fd, wake) => watch(libc, waiting.poll, fd, wake),
   };

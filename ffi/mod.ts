@@ -29,7 +29,7 @@ export interface NetlinkSocket extends Disposable {
    * Takes the next datagram of the kernel's.
    *
    * @param wait Milliseconds to block for one; the default is not to wait.
-   * @returns A copy of its bytes, or `null` if none came.
+   * @returns Its bytes, good until the next call, or `null` if none came.
    * @throws {OverrunError} If the kernel has dropped messages since the last call.
    * @throws {NetlinkSocketError} If reading failed.
    */
@@ -45,6 +45,8 @@ export interface NetlinkSocket extends Disposable {
 export interface SocketOptions {
   /** Wanted receive buffer in bytes; more than `net.core.rmem_max` only with CAP_NET_ADMIN in the first user namespace. */
   readonly receiveBuffer?: number;
+  /** The kernel keeps back what the writes of the socket with this port caused; `null`, the default: it tells all. */
+  readonly ignorePort?: number | null;
 }
 
 /** The binding of one runtime. */

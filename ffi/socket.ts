@@ -7,6 +7,7 @@
  * @module
  */
 
+import { Inbox } from "./inbox.ts";
 import { type NetlinkSocket, NetlinkSocketError, OverrunError, type SocketOptions } from "./mod.ts";
 import { type Calls, type Handle, LIBC, type LIBC_SYMBOLS, LIBNL, type LIBNL_SYMBOLS } from "./symbols.ts";
 
@@ -14,30 +15,23 @@ import { type Calls, type Handle, LIBC, type LIBC_SYMBOLS, LIBNL, type LIBNL_SYM
 export interface Native {
   readonly libnl: Calls<typeof LIBNL_SYMBOLS>;
   readonly libc: Calls<typeof LIBC_SYMBOLS>;
-  /** A pointer from its address. */
-  handle(address: bigint): Handle | null;
-  /** Copies memory. */
-  copy(from: Handle, length: number): Uint8Array;
+  /** The address of memory of ours, good as long as the array is held. */
+  address(bytes: Uint8Array): bigint;
   /** Reads a C string. */
   text(from: Handle): string;
   /** Calls `wake` when the file descriptor becomes readable, until the returned function is called, which then calls `done`. */
   watch(fd: number, wake: () => void): (done: () => void) => void;
 }
 
-const NLE_INTR = 2;
-const NLE_AGAIN = 4;
-const NLE_NOMEM = 5; // also stands for ENOBUFS
-
 const SOL_SOCKET = 1;
 const SO_RCVBUF = 8;
+const SO_ATTACH_FILTER = 26;
 const SO_RCVBUFFORCE = 33;
 const SOL_NETLINK = 270;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
 const NETLINK_GET_STRICT_CHK = 12;
 
-/** The kernel fills at most 32 KiB per datagram of a dump; a single message with many nested parts may be longer. */
-const DATAGRAM = 64 * 1024;
 /** More than any batch, less than the usual `net.core.wmem_max` of 208 KiB. */
 const SEND_BUFFER = 200 * 1024;
 const RECEIVE_BUFFER = 8 * 1024 * 1024;
@@ -48,7 +42,7 @@ export function openSocket(native: Native, protocol: number, options: SocketOpti
   const sock = native.libnl.nl_socket_alloc();
   if (sock === null) throw new NetlinkSocketError("Cannot allocate a netlink socket: out of memory");
   try {
-    return new LibnlSocket(native, sock, protocol, options.receiveBuffer ?? RECEIVE_BUFFER);
+    return new LibnlSocket(native, sock, protocol, options);
   } catch (error) {
     native.libnl.nl_socket_free(sock);
     throw error;
@@ -74,20 +68,21 @@ class LibnlSocket implements NetlinkSocket {
   readonly #native: Native;
   readonly #sock: Handle;
   readonly #fd: number;
-  readonly #sender = new Uint8Array(12); // struct sockaddr_nl
-  readonly #sentBy = new Uint32Array(this.#sender.buffer, 4, 1);
-  readonly #datagram = new BigUint64Array(1); // unsigned char *
+  readonly #inbox: Inbox;
   #unwatch: ((done: () => void) => void) | null = null;
   #closed = false;
 
-  constructor(native: Native, sock: Handle, protocol: number, receiveBuffer: number) {
+  constructor(
+    native: Native,
+    sock: Handle,
+    protocol: number,
+    { receiveBuffer = RECEIVE_BUFFER, ignorePort = null }: SocketOptions,
+  ) {
     this.#native = native;
     this.#sock = sock;
     const { libnl } = native;
     this.#check("connect", libnl.nl_connect(sock, protocol));
     this.#check("size the buffers of", libnl.nl_socket_set_buffer_size(sock, receiveBuffer, SEND_BUFFER));
-    this.#check("size the message buffer of", libnl.nl_socket_set_msg_buf_size(sock, DATAGRAM));
-    libnl.nl_socket_disable_msg_peek(sock);
     this.#check("unblock", libnl.nl_socket_set_nonblocking(sock));
     this.port = libnl.nl_socket_get_local_port(sock) >>> 0;
     this.#fd = libnl.nl_socket_get_fd(sock);
@@ -96,7 +91,9 @@ class LibnlSocket implements NetlinkSocket {
     this.#option(SOL_NETLINK, NETLINK_EXT_ACK, 1);
     this.#option(SOL_NETLINK, NETLINK_CAP_ACK, 1);
     this.#option(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
+    this.#inbox = new Inbox(native, this.#fd);
     this.receiveBuffer = this.#readReceiveBuffer();
+    if (ignorePort !== null) this.#ignore(ignorePort);
   }
 
   join(group: number): void {
@@ -111,23 +108,12 @@ class LibnlSocket implements NetlinkSocket {
 
   receive(wait = 0): Uint8Array | null {
     this.#checkOpen();
-    const { libnl, libc } = this.#native;
-    for (let waited = false;;) {
-      const length = libnl.nl_recv(this.#sock, this.#sender, this.#datagram, null);
-      if (length > 0) {
-        const at = this.#native.handle(this.#datagram[0]!)!;
-        const bytes = this.#sentBy[0] === 0 ? this.#native.copy(at, length) : null;
-        libc.free(at);
-        if (bytes !== null) return bytes; // what another process sent is not the kernel's
-      } else if (length === -NLE_NOMEM) {
-        throw new OverrunError("The kernel dropped netlink messages: the receive buffer was full");
-      } else if (length === 0 || length === -NLE_AGAIN) {
-        if (waited || wait === 0) return null;
-        waited = true;
-        libc.poll(pollFor(this.#fd), 1, wait);
-      } else if (length !== -NLE_INTR) {
-        this.#check("receive from", length);
-      }
+    for (let waited = false;; waited = true) {
+      const bytes = this.#inbox.take();
+      if (bytes !== null) return bytes;
+      if (this.#inbox.hasLost()) throw new OverrunError("The kernel dropped netlink messages: the receive buffer was full");
+      if (waited || wait === 0) return null;
+      this.#native.libc.poll(pollFor(this.#fd), 1, wait);
     }
   }
 
@@ -150,6 +136,18 @@ class LibnlSocket implements NetlinkSocket {
     if (this.#closed) throw new NetlinkSocketError("The netlink socket is closed");
   }
 
+  /** Each of thousands of own writes would else wake this process, only to be thrown away. */
+  #ignore(port: number): void {
+    const filter = ignoring(port);
+    const program = new Uint8Array(16); // struct sock_fprog
+    const view = new DataView(program.buffer);
+    view.setUint16(0, filter.length / 8, true);
+    view.setBigUint64(8, this.#native.address(filter), true);
+    if (this.#native.libc.setsockopt(this.#fd, SOL_SOCKET, SO_ATTACH_FILTER, program, program.length) !== 0) {
+      throw new NetlinkSocketError("Cannot attach a filter to the netlink socket: the kernel refused it");
+    }
+  }
+
   #option(level: number, name: number, value: number): void {
     this.#native.libc.setsockopt(this.#fd, level, name, bytesOf(value), 4);
   }
@@ -165,6 +163,24 @@ class LibnlSocket implements NetlinkSocket {
     const text = this.#native.text(this.#native.libnl.nl_geterror(code)!);
     throw new NetlinkSocketError(`Cannot ${what} the netlink socket: ${text}`);
   }
+}
+
+/**
+ * A classic BPF program that drops the messages whose `nlmsg_pid` is a port, and keeps all others whole. Source: Linux
+ * `include/uapi/linux/filter.h`, `net/netlink/af_netlink.c` (do_one_broadcast).
+ */
+function ignoring(port: number): Uint8Array {
+  const [load, isEqual, end] = [0x20, 0x15, 0x06]; // BPF_LD | BPF_W | BPF_ABS, BPF_JMP | BPF_JEQ | BPF_K, BPF_RET | BPF_K
+  const program = new Uint8Array(4 * 8); // struct sock_filter: u16 code, u8 jt, u8 jf, u32 k
+  const view = new DataView(program.buffer);
+  const portAsLoaded = new DataView(Uint32Array.of(port).buffer).getUint32(0); // BPF loads in network order
+  [[load, 0, 0, 12], [isEqual, 0, 1, portAsLoaded], [end, 0, 0, 0], [end, 0, 0, 0xffffffff]].forEach(([code, yes, no, k], i) => {
+    view.setUint16(8 * i, code!, true);
+    view.setUint8(8 * i + 2, yes!);
+    view.setUint8(8 * i + 3, no!);
+    view.setUint32(8 * i + 4, k!, true);
+  });
+  return program;
 }
 
 function bytesOf(value: number): Uint8Array {

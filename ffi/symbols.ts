@@ -43,14 +43,8 @@ export const LIBNL_SYMBOLS = {
   nl_socket_set_nonblocking: fn("i32", "handle"),
   /** `int nl_socket_set_buffer_size(struct nl_sock *sk, int rxbuf, int txbuf)` */
   nl_socket_set_buffer_size: fn("i32", "handle", "i32", "i32"),
-  /** `int nl_socket_set_msg_buf_size(struct nl_sock *sk, size_t bufsize)` */
-  nl_socket_set_msg_buf_size: fn("i32", "handle", "usize"),
-  /** `void nl_socket_disable_msg_peek(struct nl_sock *sk)` */
-  nl_socket_disable_msg_peek: fn("void", "handle"),
   /** `int nl_sendto(struct nl_sock *sk, void *buf, size_t size)` */
   nl_sendto: fn("i32", "handle", "buffer", "usize"),
-  /** `int nl_recv(struct nl_sock *sk, struct sockaddr_nl *nla, unsigned char **buf, struct ucred **creds)` */
-  nl_recv: fn("i32", "handle", "buffer", "buffer", "buffer"),
   /** `const char *nl_geterror(int error)` */
   nl_geterror: fn("handle", "i32"),
 } as const satisfies Record<string, NativeFunction>;
@@ -60,12 +54,12 @@ export const LIBC = "libc.so.6";
 
 /** Functions of the C library; none of them needs `errno`, which may be overwritten before JavaScript reads it. */
 export const LIBC_SYMBOLS = {
-  /** `void free(void *ptr)`: for what nl_recv allocated */
-  free: fn("void", "handle"),
   /** `int setsockopt(int fd, int level, int name, const void *value, socklen_t length)` */
   setsockopt: fn("i32", "i32", "i32", "i32", "buffer", "i32"),
   /** `int getsockopt(int fd, int level, int name, void *value, socklen_t *length)` */
   getsockopt: fn("i32", "i32", "i32", "i32", "buffer", "buffer"),
+  /** `int recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)` */
+  recvmmsg: fn("i32", "i32", "buffer", "i32", "i32", "buffer"),
   /** `int poll(struct pollfd *fds, nfds_t count, int milliseconds)` */
   poll: fn("i32", "buffer", "usize", "i32"),
   /**

@@ -217,7 +217,7 @@ export class Agent {
     const needed = this.#aim.nodeItems(setup);
     if (!await this.#envFile.keep(this.#aim.sides, needed, this.#reconciler.observed)) this.#alarm.set("subnet.env", RETRY.file);
     if (this.#envFile.problem === null) {
-      this.#effects.follow(this.#aim.sides, this.#aim.plan.peers, this.#records.full);
+      this.#effects.follow(this.#aim.sides, this.#aim.plan, this.#records.full);
     }
     this.#lookout.audit();
     if (needed.some(isSilent)) this.#lookout.mind();
@@ -236,8 +236,7 @@ export class Agent {
   }
 
   #look(setup: Setup): void {
-    this.#lookout.factsRead();
-    this.#surroundings.look(setup.network, setup.backend.links);
+    this.#surroundings.look(setup.network, setup.backend.links, this.#lookout.factsRead());
     const { facts, external, problem } = this.#surroundings;
     this.#macs.know(facts, null);
     if (external === null) this.#fatal = new StartError(problem!);

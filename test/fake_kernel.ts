@@ -13,7 +13,7 @@ import { type Change, describe, isSilent, type Item, keyOf, type Kind, KINDS, ty
 import type { AddressFact, Dirty, Facts, Kernel, LinkFact, Lookup, Observation, Outcome, Ownership } from "../src/model/kernel.ts";
 import { type Device, FakeTables, type Fault, type Owner } from "./fake_tables.ts";
 
-const ALL: readonly Dirty[] = ["facts", ...KINDS];
+const ALL: readonly Dirty[] = ["facts", "routing", ...KINDS];
 
 interface Watcher {
   readonly changed: (dirty: ReadonlySet<Dirty>) => void;
@@ -54,7 +54,7 @@ export class FakeKernel extends FakeTables implements Kernel {
     this.devices.set(name, now);
     if (!now.up && before?.up === true) this.withdraw(name, false);
     if (before !== undefined) this.dropUnsourced();
-    this.emit("facts", "reverse-path", "nexthop", "route");
+    this.emit("facts", "routing", "reverse-path", "nexthop", "route");
   }
 
   /** Takes a device of the node away, with all that is on it. */
@@ -62,19 +62,19 @@ export class FakeKernel extends FakeTables implements Kernel {
     this.devices.delete(name);
     for (const [prefix, { link }] of this.otherRoutes) if (link === name) this.otherRoutes.delete(prefix);
     this.withdraw(name, true);
-    this.emit("facts", "reverse-path", "nexthop", "route");
+    this.emit("facts", "routing", "reverse-path", "nexthop", "route");
   }
 
   /** Adds a route of somebody else's that is no item: a default route, or one to an outer network. */
   otherRoute(prefix: Cidr, link: string, via: Ip | null): void {
     this.otherRoutes.set(prefix, { link, via });
-    this.emit("facts", "nexthop");
+    this.emit("facts", "routing", "nexthop");
   }
 
   /** Removes such a route. */
   dropOtherRoute(prefix: Cidr): void {
     this.otherRoutes.delete(prefix);
-    this.emit("facts", "nexthop");
+    this.emit("facts", "routing", "nexthop");
   }
 
   /** Puts an item behind the agent's back, whatever is there. */
@@ -225,7 +225,10 @@ export class FakeKernel extends FakeTables implements Kernel {
     return Promise.resolve(changes.map((change) => this.#apply(change)));
   }
 
-  watch(_own: () => Pick<Ownership, "links" | "networks">, changed: (dirty: ReadonlySet<Dirty>) => void): Disposable {
+  watch(
+    _own: () => Pick<Ownership, "links" | "networks" | "reversePath">,
+    changed: (dirty: ReadonlySet<Dirty>) => void,
+  ): Disposable {
     const watcher = { changed, dirty: new Set<Dirty>() };
     this.#watchers.add(watcher);
     return { [Symbol.dispose]: () => void this.#watchers.delete(watcher) };

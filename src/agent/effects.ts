@@ -10,7 +10,7 @@
 import type { BareSide, NodeSide } from "../model/backend.ts";
 import type { BackendPort } from "../model/backend_port.ts";
 import { EFFECT_LIMITS, type EffectContext, type EffectPeer, HEALTH_EVERY, PEERS_AT_ONCE } from "../model/effects.ts";
-import type { PlannedPeer } from "../reconcile/plan.ts";
+import type { Plan } from "../reconcile/plan.ts";
 import { type Call, failureAfter, keyOf, Progress } from "./effect_progress.ts";
 import { rest } from "./patience.ts";
 import type { Clock, Log } from "./ports.ts";
@@ -85,12 +85,14 @@ export class EffectCalls {
    *
    * @param full A full list of leases has been read.
    */
-  follow(sides: readonly NodeSide[], planned: readonly PlannedPeer[], full: boolean): void {
+  follow(sides: readonly NodeSide[], plan: Pick<Plan, "peers">, full: boolean): void {
     const now = this.#now;
     if (now === null) return;
     now.sides = sides;
-    if (now.backend.effects.peers !== undefined && planned !== now.planned) now.want(planned);
-    now.planned = planned;
+    if (now.backend.effects.peers !== undefined && plan.peers !== now.planned) {
+      now.planned = plan.peers;
+      now.want(now.planned);
+    }
     now.full = full;
     this.#tell();
   }

@@ -54,7 +54,7 @@ class Stage {
 
   /** Tells of a node and its peers, and lets all be called that can be. */
   async follow(peers: readonly PlannedPeer[], full = true, side = SIDE): Promise<void> {
-    this.effects.follow([side], peers, full);
+    this.effects.follow([side], { peers }, full);
     await this.clock.settle();
   }
 
@@ -247,7 +247,7 @@ test("what is said while a call is under way is not lost", async () => {
   const stage = new Stage();
   const peers = (_: EffectContext, { all }: PeerChanges) => {
     told.push(all.size);
-    if (told.length === 1) queueMicrotask(() => stage.effects.follow([SIDE], [planned(2), planned(3)], true));
+    if (told.length === 1) queueMicrotask(() => stage.effects.follow([SIDE], { peers: [planned(2), planned(3)] }, true));
     return Promise.resolve();
   };
   await stage.begin(backend({ peers }));

@@ -16,7 +16,7 @@ const AUDIT = 5 * 60_000;
 /** What the kernel tells nothing of is looked at so often, in milliseconds. */
 const SILENCE = 10_000;
 
-const ALL: readonly Dirty[] = ["facts", ...KINDS];
+const ALL: readonly Dirty[] = ["facts", "routing", ...KINDS];
 
 /** Keeps in mind what is to be looked at again, and wakes the agent for it. */
 export class Lookout {
@@ -25,6 +25,7 @@ export class Lookout {
   readonly #mark: (kinds: Iterable<Dirty>) => void;
   #factsReadAt = -Infinity;
   #factsDue = true;
+  #routingDue = true;
   /** It is known when to look at what the kernel tells nothing of. */
   #minded = false;
 
@@ -40,21 +41,24 @@ export class Lookout {
     return this.#factsDue;
   }
 
-  /** Notes that facts are being read. */
-  factsRead(): void {
-    this.#factsDue = false;
+  /** Notes that facts are being read; says whether packets to other nodes may leave elsewhere than at the last time. */
+  factsRead(): boolean {
+    const routing = this.#routingDue;
+    this.#factsDue = this.#routingDue = false;
     this.#factsReadAt = this.#clock.now();
+    return routing;
   }
 
   /** Asks for the facts at once: what they are read for is another. */
   askForFacts(): void {
-    this.#factsDue = true;
+    this.#factsDue = this.#routingDue = true;
     this.#alarm.poke();
   }
 
   /** Something in the kernel may have changed. */
   heard(dirty: ReadonlySet<Dirty>): void {
     this.#mark(dirty);
+    if (dirty.has("routing")) this.#routingDue = true;
     if (!dirty.has("facts") || dirty.size > 1) this.#alarm.poke();
     if (!dirty.has("facts")) return;
     const wait = this.#factsReadAt + FACTS_PAUSE - this.#clock.now();

@@ -18,8 +18,8 @@ export class Records {
   }
 
   /** The records. */
-  values(): Iterable<LeaseRecord> {
-    return this.#byKey.values();
+  list(): readonly LeaseRecord[] {
+    return this.#byKey.list();
   }
 
   /** Takes an event over. */

@@ -64,13 +64,14 @@ function reportRejected({ key, lease, reason }: Rejected): PeerReport {
 
 /** How many planned items are in place, and what is missing; what peers miss that wait for a reason of their own does not count. */
 export function kernelStanding(
-  { items, peers }: Plan,
+  plan: Plan,
   { differing, failures }: Standing,
 ): { readonly inSync: number; readonly missing: readonly string[] } {
+  const { items } = plan;
   const absent = [...differing].filter((key) => items.has(key));
   if (absent.length === 0) return { inSync: items.size, missing: [] };
   const waiting = new Set(
-    peers.flatMap(({ sides }) => sides.filter(({ state }) => state !== "planned").flatMap(({ keys }) => keys)),
+    plan.peers.flatMap(({ sides }) => sides.filter(({ state }) => state !== "planned").flatMap(({ keys }) => keys)),
   );
   const missing = absent.filter((key) => !waiting.has(key)).map((key) => failures.get(key)?.reason ?? key);
   return { inSync: items.size - absent.length, missing };

@@ -5,7 +5,7 @@
  */
 
 import type { Settings } from "../config/settings.ts";
-import { type Family, familyOf, type Ip } from "../model/ip.ts";
+import { type Family, familyOf, type Ip, isLinkLocal } from "../model/ip.ts";
 import { CompactMap } from "../model/compact_map.ts";
 import type { Facts, Kernel, Lookup } from "../model/kernel.ts";
 import type { Lease, Network } from "../model/lease.ts";
@@ -70,10 +70,17 @@ export class Surroundings {
     return this.#segments;
   }
 
-  /** Looks again. `own` are our devices, which lead nowhere else. */
-  look(network: Network, own: readonly string[]): void {
+  /**
+   * Looks again.
+   *
+   * @param own Our devices, which lead nowhere else.
+   * @param routing Packets may leave elsewhere than before; else only a change in what is seen here makes the kernel be asked anew.
+   */
+  look(network: Network, own: readonly string[], routing = true): void {
     const kernel = this.#kernel;
+    const before = outgoing(this.#facts);
     this.#facts = kernel.facts();
+    if (!routing && this.#external !== null && this.#problem === null && outgoing(this.#facts) === before) return;
     this.#lookups.clear();
     this.#unsettled = true;
     const chosen = chooseExternal({
@@ -99,9 +106,9 @@ export class Surroundings {
     return this.#assigned?.find((ip) => familyOf(ip) === family) ?? (family === 4 ? publicIp : publicIpv6);
   }
 
-  /** The addresses on devices that are not ours. */
+  /** The addresses on devices that are not ours, but for those of one link. */
   addresses(own: readonly string[]): Ip[] {
-    return this.#facts.addresses.filter(({ link }) => !own.includes(link)).map(({ ip }) => ip);
+    return this.#facts.addresses.filter(({ link, ip }) => !own.includes(link) && !isLinkLocal(ip)).map(({ ip }) => ip);
   }
 
   /**
@@ -131,4 +138,11 @@ export class Surroundings {
     this.#segments = [...new Set([...(this.#external === null ? [] : [this.#external.link.name]), ...segments])];
     return settlesAt;
   }
+}
+
+/** All that packets may leave by: the kernel drops routes of a device that goes down without a word. */
+function outgoing({ links, addresses }: Facts): string {
+  const lasting = addresses.filter(({ ip }) => !isLinkLocal(ip));
+  const inUse = new Set(lasting.map(({ link }) => link));
+  return JSON.stringify([lasting, links.filter(({ name }) => inUse.has(name))]);
 }

@@ -34,20 +34,31 @@ const SCARCE = 256 * 1024 * 1024;
 /** So many milliseconds the runtime's own thread needs to hand pages back to the system. */
 const HANDING_BACK = 150;
 
+/** Gives memory back. */
+export interface Relief {
+  /** Collects garbage at once, which the runtime would keep for later. */
+  collect(): void;
+  /** Collects, and resolves when the system has the pages again. */
+  handBack(): Promise<void>;
+}
+
 /**
  * Gives memory back, where the process may have little: the collector of Bun goes by the machine's memory, not by the process's.
  *
  * @param limit As much as the process may have, in bytes.
  * @returns `null` where that is enough, or the runtime can not be told.
  */
-export function reliefOf(limit: number): (() => Promise<void>) | null {
+export function reliefOf(limit: number): Relief | null {
   const bun = (globalThis as { readonly Bun?: Bun }).Bun;
   if (bun === undefined || limit === 0 || limit > SCARCE) return null;
   bun.unsafe?.setJITPolicy?.(100);
-  return async () => {
-    bun.gc(true);
-    bun.shrink();
-    await new Promise((resolve) => setTimeout(resolve, HANDING_BACK));
+  return {
+    collect: () => bun.gc(true),
+    async handBack() {
+      bun.gc(true);
+      bun.shrink();
+      await new Promise((resolve) => setTimeout(resolve, HANDING_BACK));
+    },
   };
 }
 
@@ -96,14 +107,4 @@ export function logTo(write: (line: string) => void, format: "text" | "json", ve
     const time = new Date().toISOString();
     write(format === "json" ? `${JSON.stringify({ time, level, message })}\n` : `${time} ${level.padEnd(7)} ${message}\n`);
   };
-}
-
-/** What is used of Bun. */
-interface Bun {
-  gc(force: boolean): void;
-}
-
-/** Collects garbage at once where the runtime lets us, which else keeps what a large answer took. */
-export function giveMemoryBack(): void {
-  (globalThis as { readonly Bun?: Bun }).Bun?.gc(true);
 }

@@ -6,11 +6,10 @@
 
 import type { EtcdStore as StoreSettings } from "../config/settings.ts";
 import { EtcdStore } from "../stores/etcd/store.ts";
-import { giveMemoryBack } from "./adapters.ts";
 import type { StoreInput } from "./store.ts";
 
 /** Opens it, without a word to the cluster yet. */
-export function openEtcdStore(settings: StoreSettings, { clock, chance, log, readOnly, version }: StoreInput): EtcdStore {
+export function openEtcdStore(settings: StoreSettings, { clock, chance, log, readOnly, version, relief }: StoreInput): EtcdStore {
   const { endpoints, prefix, user } = settings;
   return new EtcdStore({
     endpoints,
@@ -22,6 +21,6 @@ export function openEtcdStore(settings: StoreSettings, { clock, chance, log, rea
     now: () => clock.now(),
     random: () => chance.number(),
     log,
-    collect: giveMemoryBack,
+    collect: () => relief?.collect(),
   });
 }

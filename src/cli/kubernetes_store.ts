@@ -10,7 +10,6 @@ import { UsageError } from "../config/errors.ts";
 import type { KubernetesStore as StoreSettings, Settings } from "../config/settings.ts";
 import { credentialsOf } from "../stores/kubernetes/credentials.ts";
 import { KubernetesStore } from "../stores/kubernetes/store.ts";
-import { giveMemoryBack } from "./adapters.ts";
 import { keepNodeCondition } from "./node_condition.ts";
 import { spawn } from "./spawn.ts";
 import type { OpenedStore, StoreInput } from "./store.ts";
@@ -24,7 +23,7 @@ import type { OpenedStore, StoreInput } from "./store.ts";
 export function openKubernetesStore(
   { nodeName, netConfig }: Settings,
   settings: StoreSettings,
-  { clock, chance, log, watchFolder, version }: StoreInput,
+  { clock, chance, log, watchFolder, version, relief }: StoreInput,
 ): OpenedStore {
   const { apiUrl, kubeconfigFile, annotationPrefix, pod } = settings;
   const node = nodeName ?? (pod === null ? null : { namespace: pod.namespace, pod: pod.name });
@@ -46,7 +45,7 @@ export function openKubernetesStore(
     now,
     random,
     warn,
-    collect: giveMemoryBack,
+    collect: () => relief?.collect(),
   };
   const store = madeWith(() => new KubernetesStore(options));
   return {

@@ -79,7 +79,9 @@ async function open(settings: Settings, log: Log, readOnly = false) {
   await using stack = new AsyncDisposableStack();
   const driver = await openDriver();
   const kernel = stack.use(openKernel(driver, { keys, nexthopObjects: process.env["WEFT_NEXTHOP_OBJECTS"] !== "off" }));
-  const opened = await openStore(settings, { clock, chance, log, readOnly, watchFolder: driver.watchFolder, version: VERSION });
+  const relief = reliefOf(process.constrainedMemory?.() ?? 0);
+  const { watchFolder } = driver;
+  const opened = await openStore(settings, { clock, chance, log, readOnly, watchFolder, version: VERSION, relief });
   const store = stack.use(opened.store);
   const options: AgentOptions = {
     version: VERSION,
@@ -94,7 +96,7 @@ async function open(settings: Settings, log: Log, readOnly = false) {
     clock,
     chance,
     log,
-    relieve: reliefOf(process.constrainedMemory?.() ?? 0),
+    relieve: relief === null ? null : () => relief.handBack(),
   };
   return { options, driver, attend: opened.attend, disposables: stack.move() };
 }

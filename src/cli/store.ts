@@ -8,6 +8,7 @@ import { hostname } from "node:os";
 import type { WatchFolder } from "../../ffi/mod.ts";
 import type { Chance, Clock, Log } from "../agent/ports.ts";
 import type { Settings } from "../config/settings.ts";
+import type { Relief } from "./adapters.ts";
 import type { LeaseStore } from "../model/lease.ts";
 
 /** An open store. */
@@ -35,6 +36,8 @@ export interface StoreInput {
   readonly watchFolder: WatchFolder;
   /** The agent's release. */
   readonly version: string;
+  /** Gives memory back; `null` where there is enough. */
+  readonly relief: Relief | null;
 }
 
 /** Opens it, and loads the code of no other. */

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { cidrOf, type Ip, overlaps } from "../model/ip.ts";
+import { type Cidr, cidrOf, type Ip, isLinkLocal, overlaps } from "../model/ip.ts";
 import { KINDS, PROTOCOL } from "../model/item.ts";
 import type { Dirty, Ownership } from "../model/kernel.ts";
 import type { Driver } from "../netlink/connection.ts";
@@ -16,7 +16,7 @@ import { type Event, subscribe } from "../netlink/subscription.ts";
 import type { Echoes } from "./echoes.ts";
 import { ADDRESS, AF, GROUP, LINK, NEIGHBOUR, ROUTE, RTM, TABLE_MAIN } from "../netlink/rtnl.ts";
 
-const ALL: readonly Dirty[] = ["facts", ...KINDS];
+const ALL: readonly Dirty[] = ["facts", "routing", ...KINDS];
 /** One dump shows both. */
 const ROUTES: readonly Dirty[] = ["route", "blackhole"];
 
@@ -24,7 +24,7 @@ const ROUTES: readonly Dirty[] = ["route", "blackhole"];
 export interface Scope {
   /** Events that are our own. */
   readonly echoes: Echoes;
-  readonly own: () => Pick<Ownership, "links" | "networks">;
+  readonly own: () => Pick<Ownership, "links" | "networks" | "reversePath">;
   readonly nameOf: (index: number) => string | undefined;
 }
 
@@ -38,7 +38,6 @@ export function watchKernel(
   let dirty = new Set<Dirty>();
   const mark = (kinds: readonly Dirty[]) => kinds.forEach((kind) => dirty.add(kind));
   return subscribe(driver, Object.values(GROUP), {
-    ignorePort: ownPort,
     onEvent: (event) => mark(classify(event, scope)),
     onOverrun: () => mark(ALL),
     onIdle: () => {
@@ -48,7 +47,7 @@ export function watchKernel(
       dirty = new Set();
       changed(burst);
     },
-  });
+  }, { ignorePort: ownPort });
 }
 
 /** What an event may have changed. */
@@ -59,13 +58,20 @@ export function classify({ type, view, at, length }: Event, { echoes, own, nameO
     case RTM.DELLINK: {
       const link = LINK.read(view, at, length);
       if (link?.family === AF.BRIDGE) return []; // a bridge speaks of its ports
-      return link?.name !== undefined && own().links.includes(link.name) ? ALL : ["facts", "reverse-path", "nexthop", ...ROUTES];
+      const { links, reversePath } = own();
+      const names = [link?.name, nameOf(link?.index ?? 0)]; // two where it was renamed
+      if (names.some((name) => name !== undefined && links.includes(name))) return ALL;
+      const isKnown = link?.name !== undefined;
+      // Pods' devices come and go, and our items and the way to other nodes do not depend on them.
+      if (isKnown && !names.some((name) => name !== undefined && reversePath.includes(name))) return ["facts"];
+      return ["facts", "routing", "reverse-path", "nexthop", ...ROUTES];
     }
     case RTM.NEWADDR:
-    case RTM.DELADDR:
-      return ours(ADDRESS.read(view, at, length)?.index)
-        ? ["address", "neighbour", "nexthop", "route"]
-        : ["facts", "nexthop", "route"];
+    case RTM.DELADDR: {
+      const row = ADDRESS.read(view, at, length);
+      if (row !== null && isLocal(row.local ?? row.address)) return [];
+      return ours(row?.index) ? ["address", "neighbour", "nexthop", "route"] : ["facts", "routing", "nexthop", "route"];
+    }
     case RTM.NEWNEIGH:
     case RTM.DELNEIGH: {
       const row = NEIGHBOUR.read(view, at, length);
@@ -76,11 +82,11 @@ export function classify({ type, view, at, length }: Event, { echoes, own, nameO
     case RTM.NEWROUTE:
     case RTM.DELROUTE: {
       const row = ROUTE.read(view, at, length);
-      if (row === null) return [];
+      if (row === null || isLocal(row.dst)) return [];
       const dst = row.dst === undefined ? undefined : cidrOf(row.dst as Ip, row.dstLength!);
       const inside = dst !== undefined && own().networks.some(({ network }) => overlaps(network, dst));
       if (inside || row.protocol === PROTOCOL) return row.table === TABLE_MAIN ? ROUTES : [];
-      return ["facts", "nexthop"];
+      return ["facts", "routing", "nexthop"];
     }
     case RTM.NEWNEXTHOP:
     case RTM.DELNEXTHOP:
@@ -90,4 +96,9 @@ export function classify({ type, view, at, length }: Event, { echoes, own, nameO
     default:
       return [];
   }
+}
+
+/** Addresses and routes that the kernel gives to every device that comes; they lead to no other node. */
+function isLocal(ip: Cidr | Ip | undefined): boolean {
+  return ip !== undefined && (isLinkLocal(ip) || /^ff[0-9a-f]{2}:/.test(ip));
 }

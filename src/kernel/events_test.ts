@@ -12,11 +12,16 @@ import { classify, type Scope } from "./events.ts";
 const NAMES = new Map([[1, "lo"], [2, "eth0"], [7, "flannel.1"]]);
 const SCOPE: Scope = {
   echoes: new Echoes(),
-  own: () => ({ links: ["flannel.1"], networks: [{ network: parseCidr("10.244.0.0/16"), length: 24 }] }),
+  own: () => ({
+    links: ["flannel.1"],
+    networks: [{ network: parseCidr("10.244.0.0/16"), length: 24 }],
+    reversePath: ["eth0", "flannel.1"],
+  }),
   nameOf: (index) => NAMES.get(index),
 };
-const ALL: Dirty[] = ["facts", ...KINDS];
+const ALL: Dirty[] = ["facts", "routing", ...KINDS];
 const ROUTES: Dirty[] = ["route", "blackhole"];
+const LEADING: Dirty[] = ["facts", "routing", "reverse-path", "nexthop", "route", "blackhole"];
 
 function heard<F extends Fields, A extends Attributes>(type: number, message: Message<F, A>, value: Of<Message<F, A>>) {
   const writer = new Writer();
@@ -41,14 +46,24 @@ function table<F extends Fields, A extends Attributes>(
 table("devices", [RTM.NEWLINK, RTM.DELLINK], LINK, [
   ["one of ours", { index: 7, name: "flannel.1" }, ALL],
   ["one of ours that the table of names does not know yet", { index: 99, name: "flannel.1" }, ALL],
-  ["another", { index: 2, name: "eth0" }, ["facts", "reverse-path", "nexthop", "route", "blackhole"]],
+  ["one that leads to other nodes", { index: 2, name: "eth0" }, LEADING],
+  ["one that did under another name", { index: 2, name: "wan0" }, LEADING],
+  ["a pod's", { index: 8, name: "veth8" }, ["facts"]],
   ["a bridge's port", { family: AF.BRIDGE, index: 7, name: "flannel.1" }, []],
 ]);
 
 table("addresses", [RTM.NEWADDR, RTM.DELADDR], ADDRESS, [
   ["on our device", { family: AF.INET, index: 7, local: parseIp("10.244.1.0") }, ["address", "neighbour", "nexthop", "route"]],
-  ["on another", { family: AF.INET, index: 2, local: parseIp("192.0.2.1") }, ["facts", "nexthop", "route"]],
-  ["on one that nobody knows", { family: AF.INET6, index: 50 }, ["facts", "nexthop", "route"]],
+  ["on another", { family: AF.INET, index: 2, local: parseIp("192.0.2.1") }, ["facts", "routing", "nexthop", "route"]],
+  ["of a link, on our device", { family: AF.INET6, index: 7, address: parseIp("fe80::1") }, []],
+  ["of a link, on another", { family: AF.INET6, index: 2, address: parseIp("fe80::1") }, []],
+  ["that only looks like one of a link", { family: AF.INET6, index: 2, address: parseIp("fe8::1") }, [
+    "facts",
+    "routing",
+    "nexthop",
+    "route",
+  ]],
+  ["on one that nobody knows", { family: AF.INET6, index: 50 }, ["facts", "routing", "nexthop", "route"]],
 ]);
 
 table("neighbours", [RTM.NEWNEIGH, RTM.DELNEIGH], NEIGHBOUR, [
@@ -63,12 +78,19 @@ table("routes", [RTM.NEWROUTE, RTM.DELROUTE], ROUTE, [
   ["around our network", { family: AF.INET, dstLength: 8, table: 254, protocol: 4, dst: parseIp("10.0.0.0") }, ROUTES],
   ["inside it, in another table", { family: AF.INET, dstLength: 24, table: 7, protocol: 4, dst: parseIp("10.244.2.0") }, []],
   ["of our protocol, elsewhere", { family: AF.INET, dstLength: 24, table: 254, protocol: 87, dst: parseIp("10.9.2.0") }, ROUTES],
-  ["to other places", { family: AF.INET, dstLength: 24, table: 254, protocol: 4, dst: parseIp("192.0.2.0") }, ["facts", "nexthop"]],
-  ["the default one", { family: AF.INET, dstLength: 0, table: 254, protocol: 16 }, ["facts", "nexthop"]],
-  ["of the other family", { family: AF.INET6, dstLength: 64, table: 254, protocol: 2, dst: parseIp("fe80::") }, [
+  ["to other places", { family: AF.INET, dstLength: 24, table: 254, protocol: 4, dst: parseIp("192.0.2.0") }, [
     "facts",
+    "routing",
     "nexthop",
   ]],
+  ["the default one", { family: AF.INET, dstLength: 0, table: 254, protocol: 16 }, ["facts", "routing", "nexthop"]],
+  ["of the other family", { family: AF.INET6, dstLength: 32, table: 254, protocol: 2, dst: parseIp("2001:db8::") }, [
+    "facts",
+    "routing",
+    "nexthop",
+  ]],
+  ["to a link's own addresses", { family: AF.INET6, dstLength: 64, table: 254, protocol: 2, dst: parseIp("fe80::") }, []],
+  ["to groups", { family: AF.INET6, dstLength: 8, table: 255, protocol: 2, dst: parseIp("ff00::") }, []],
 ]);
 
 table("nexthop objects", [RTM.NEWNEXTHOP, RTM.DELNEXTHOP], NEXTHOP, [["any", { id: 1 }, ["nexthop", "route"]]]);
@@ -79,8 +101,8 @@ test("classify() of messages that are too short marks nothing that needs their c
   const short = (type: number) => classify({ type, view: new DataView(new ArrayBuffer(4)), at: 0, length: 4 }, SCOPE);
   assert.deepEqual(short(RTM.NEWNEIGH), []);
   assert.deepEqual(short(RTM.NEWROUTE), []);
-  assert.deepEqual(short(RTM.NEWADDR), ["facts", "nexthop", "route"]);
-  assert.deepEqual(short(RTM.NEWLINK), ["facts", "reverse-path", "nexthop", "route", "blackhole"]);
+  assert.deepEqual(short(RTM.NEWADDR), ["facts", "routing", "nexthop", "route"]);
+  assert.deepEqual(short(RTM.NEWLINK), LEADING);
 });
 
 test("classify() of forwarding entries: what we wrote ourselves is nothing, as often as we did and just as we did", () => {

@@ -82,7 +82,10 @@ class NetlinkKernel implements Kernel, Disposable {
     return outcomes;
   }
 
-  watch(own: () => Pick<Ownership, "links" | "networks">, changed: (dirty: ReadonlySet<Dirty>) => void): Disposable {
+  watch(
+    own: () => Pick<Ownership, "links" | "networks" | "reversePath">,
+    changed: (dirty: ReadonlySet<Dirty>) => void,
+  ): Disposable {
     const nameOf = (index: number) => this.#names.get(index);
     return watchKernel(this.#driver, this.#connection.port, { echoes: this.#echoes, own, nameOf }, changed);
   }

@@ -11,7 +11,7 @@ import { test } from "node:test";
 import { parseCidr, parseIp } from "../model/ip.ts";
 import type { AllowedIp, WireguardPeer } from "../model/item.ts";
 import type { Driver } from "../netlink/connection.ts";
-import { eachMessage, FLAG, NLMSG_DONE, NLMSG_ERROR } from "../netlink/frame.ts";
+import { FLAG, messagesOf, NLMSG_DONE, NLMSG_ERROR } from "../netlink/frame.ts";
 import { GENERIC } from "../netlink/generic.ts";
 import { message } from "../netlink/schema.ts";
 import { text, u16, Writer } from "../netlink/wire.ts";
@@ -42,7 +42,7 @@ class FakeDevice {
     return {
       ...{ port: 1, receiveBuffer: 1 << 20, join: () => {}, watch: () => {}, [Symbol.dispose]: () => {} },
       send: (bytes) => {
-        for (const { type, flags, seq, view, at, length } of eachMessage(bytes)) {
+        for (const { type, flags, seq, view, at, length } of messagesOf(bytes)) {
           const answer = (kind: number, write: (writer: Writer) => void) => answers.push(framed(kind, seq, write));
           const errno = type !== TYPE && !this.hasFamily ? constants.errno.ENOENT : type === TYPE ? this.errno : 0;
           const dump = (flags & FLAG.DUMP) === FLAG.DUMP;

@@ -27,11 +27,11 @@ export function foldKeys<K extends string>(
 ): { readonly value: { readonly [Key in K]?: unknown }; readonly unknown: readonly string[] } {
   const value: { [Key in K]?: unknown } = {};
   const unknown: string[] = [];
-  for (const [written, it] of Object.entries(object)) {
+  for (const written of Object.keys(object)) {
     const key = canonicalKeys.find((key) => key === written) ?? // as a rule
       canonicalKeys.find((key) => key.toLowerCase() === written.toLowerCase());
     if (key === undefined) unknown.push(written);
-    else value[key] = it;
+    else value[key] = object[written];
   }
   return { value, unknown };
 }

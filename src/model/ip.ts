@@ -7,6 +7,8 @@
  * @module
  */
 
+import { ipv4Number, ipv4Of, maskedTo, quadNumber } from "./ipv4.ts";
+
 /** An address family by its number of the protocol. */
 export type Family = 4 | 6;
 
@@ -59,14 +61,15 @@ export function bitsOf(family: Family): 32 | 128 {
  * ```
  */
 export function parseIp(text: string): Ip {
-  const bytes = readIp(text);
-  if (bytes === null) throw new SyntaxError(`"${text}" is not an IP address`);
-  return formatIp(bytes);
+  const ip = tryParseIp(text);
+  if (ip === null) throw new SyntaxError(`"${text}" is not an IP address`);
+  return ip;
 }
 
 /** As {@linkcode parseIp}, but `null` instead of an error. */
 export function tryParseIp(text: string): Ip | null {
-  const bytes = readIp(text);
+  if (!text.includes(":")) return quadNumber(text) < 0 ? null : text as Ip; // strict, so there is no other way to write it
+  const bytes = readIpv6(text);
   return bytes === null ? null : formatIp(bytes);
 }
 
@@ -87,12 +90,12 @@ export function tryParseIp(text: string): Ip | null {
  */
 export function parseCidr(text: string): Cidr {
   const slash = text.indexOf("/");
-  const bytes = slash < 0 ? null : readIp(text.slice(0, slash));
+  const ip = slash < 0 ? null : tryParseIp(text.slice(0, slash));
   const length = slash < 0 ? null : readDecimal(text, slash + 1, text.length, 128);
-  if (bytes === null || length === null || length > bytes.length * 8) {
+  if (ip === null || length === null || length > bitsOf(familyOf(ip))) {
     throw new SyntaxError(`"${text}" is not an address prefix such as 10.244.0.0/16`);
   }
-  return cidrOf(formatIp(bytes), length);
+  return cidrOf(ip, length);
 }
 
 /**
@@ -119,6 +122,11 @@ export function lengthOf(cidr: Cidr): number {
 
 /** The prefix of the given length around an address; host bits are cleared. */
 export function cidrOf(ip: Ip, length: number): Cidr {
+  if (familyOf(ip) === 4) {
+    const number = ipv4Number(ip);
+    const network = maskedTo(number, length);
+    return `${network === number ? ip : ipv4Of(network)}/${length}` as Cidr;
+  }
   const bytes = ipBytes(ip);
   for (let bit = length; bit < bytes.length * 8; bit = (bit | 7) + 1) {
     bytes[bit >> 3]! &= ~(0xff >> (bit & 7));
@@ -146,10 +154,10 @@ export function hostOf(ip: Ip): Cidr {
 export function contains(outer: Cidr, inner: Ip | Cidr): boolean {
   if (familyOf(outer) !== familyOf(inner)) return false;
   const length = lengthOf(outer);
-  const [address, innerLength] = inner.includes("/")
-    ? [networkOf(inner as Cidr), lengthOf(inner as Cidr)]
-    : [inner as Ip, bitsOf(familyOf(inner))];
-  return innerLength >= length && samePrefix(ipBytes(networkOf(outer)), ipBytes(address), length);
+  const isPrefix = inner.includes("/");
+  if (isPrefix && lengthOf(inner as Cidr) < length) return false;
+  if (familyOf(outer) === 4) return maskedTo(ipv4Number(inner), length) === ipv4Number(outer);
+  return samePrefix(ipBytes(networkOf(outer)), ipBytes(isPrefix ? networkOf(inner as Cidr) : inner as Ip), length);
 }
 
 /** Whether two prefixes share an address. */
@@ -159,6 +167,7 @@ export function overlaps(a: Cidr, b: Cidr): boolean {
 
 /** An address as an unsigned number. */
 export function ipNumber(ip: Ip): bigint {
+  if (familyOf(ip) === 4) return BigInt(ipv4Number(ip));
   let value = 0n;
   for (const byte of ipBytes(ip)) value = (value << 8n) | BigInt(byte);
   return value;
@@ -213,6 +222,10 @@ export interface Span {
  * ```
  */
 export function spanOf(cidr: Cidr): Span {
+  if (familyOf(cidr) === 4) {
+    const first = ipv4Number(cidr);
+    return { first: sortableIpv4(first), last: sortableIpv4(first + 2 ** (32 - lengthOf(cidr)) - 1) };
+  }
   const bytes = ipBytes(networkOf(cidr));
   const first = sortable(bytes);
   for (let bit = lengthOf(cidr); bit < bytes.length * 8; bit = (bit | 7) + 1) bytes[bit >> 3]! |= 0xff >> (bit & 7);
@@ -230,9 +243,17 @@ export function compareSpans(a: Span, b: Span): number {
  * Source: RFC 6890 (special-purpose address registries).
  */
 export function unusableAsPeer(ip: Ip): string | null {
+  if (familyOf(ip) === 4) return unusableIpv4(ipv4Number(ip) >>> 24);
   const bytes = ipBytes(ip);
-  const found = special().find(([prefix, length]) => prefix.length === bytes.length && samePrefix(prefix, bytes, length));
+  const found = special().find(([prefix, length]) => samePrefix(prefix, bytes, length));
   return found === undefined ? null : `is ${found[2]}`;
+}
+
+function unusableIpv4(firstByte: number): string | null {
+  if (firstByte === 0) return "is an unspecified address";
+  if (firstByte === 127) return "is a loopback address";
+  if (firstByte < 224) return null;
+  return firstByte < 240 ? "is a multicast address" : "is a reserved or broadcast address";
 }
 
 /** Makes a table at its first use: the CNI plugin loads this file for every pod, and needs neither table. */
@@ -243,10 +264,6 @@ function later<T>(make: () => T): () => T {
 
 const special = later(() =>
   ([
-    ["0.0.0.0/8", "an unspecified address"],
-    ["127.0.0.0/8", "a loopback address"],
-    ["224.0.0.0/4", "a multicast address"],
-    ["240.0.0.0/4", "a reserved or broadcast address"],
     ["::/127", "an unspecified or loopback address"],
     ["::ffff:0:0/96", "an IPv4-mapped address"],
     ["fe80::/10", "a link-local address"],
@@ -276,12 +293,20 @@ export function macBytes(mac: Mac): Uint8Array {
 
 /** The MAC address of six bytes. */
 export function macFromBytes(bytes: Uint8Array): Mac {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(":") as Mac;
+  const pairs = hex();
+  return `${pairs[bytes[0]!]}:${pairs[bytes[1]!]}:${pairs[bytes[2]!]}:${pairs[bytes[3]!]}:${pairs[bytes[4]!]}:${
+    pairs[bytes[5]!]
+  }` as Mac;
 }
 
 /** Whether a MAC address can be a device's: not all zero, and not a group address. */
 export function isUnicastMac(mac: Mac): boolean {
-  return mac !== "00:00:00:00:00:00" && (macBytes(mac)[0]! & 1) === 0;
+  return mac !== "00:00:00:00:00:00" && (Number.parseInt(mac.slice(0, 2), 16) & 1) === 0;
+}
+
+/** Whether an address counts on its own link only (`fe80::/10`): every IPv6 device gives itself one. */
+export function isLinkLocal(ip: Ip | Cidr): boolean {
+  return /^fe[89ab][0-9a-f]:/.test(ip);
 }
 
 /** The link-local address that IPv6 derives from a MAC address. Source: RFC 4291, appendix A (modified EUI-64). */
@@ -292,10 +317,13 @@ export function linkLocalOf(mac: Mac): Ip {
   );
 }
 
+function sortableIpv4(number: number): string {
+  return `4${String.fromCharCode(number >>> 16, number & 0xffff)}`;
+}
+
 function sortable(bytes: Uint8Array): string {
-  let text = bytes.length === 4 ? "4" : "6";
-  const pairs = hex();
-  for (const byte of bytes) text += pairs[byte];
+  let text = "6";
+  for (let i = 0; i < bytes.length; i += 2) text += String.fromCharCode(bytes[i]! << 8 | bytes[i + 1]!);
   return text;
 }
 
@@ -325,18 +353,8 @@ function readIp(text: string): Uint8Array | null {
 }
 
 function readIpv4(text: string): Uint8Array | null {
-  const bytes = new Uint8Array(4);
-  let from = 0;
-  for (let part = 0; part < 4; part++) {
-    const dot = text.indexOf(".", from);
-    const to = part < 3 ? dot : text.length;
-    if (to < 0 || (part === 3 && dot >= 0)) return null;
-    const value = readDecimal(text, from, to, 255);
-    if (value === null) return null;
-    bytes[part] = value;
-    from = to + 1;
-  }
-  return bytes;
+  const number = quadNumber(text);
+  return number < 0 ? null : Uint8Array.of(number >>> 24, number >>> 16, number >>> 8, number);
 }
 
 function readIpv6(text: string): Uint8Array | null {

@@ -86,8 +86,8 @@ export interface Outcome {
   readonly foreign: boolean;
 }
 
-/** What an event may have changed: a kind of item, or the facts. */
-export type Dirty = Kind | "facts";
+/** What an event may have changed: a kind of item, the facts, or where packets to other nodes leave. */
+export type Dirty = Kind | "facts" | "routing";
 
 /** The kernel. */
 export interface Kernel {
@@ -107,7 +107,7 @@ export interface Kernel {
    */
   apply(changes: readonly Change[]): Promise<readonly Outcome[]>;
   /** Calls back after every burst of changes that we did not make ourselves. */
-  watch(own: () => Pick<Ownership, "links" | "networks">, changed: (dirty: ReadonlySet<Dirty>) => void): Disposable;
+  watch(own: () => Pick<Ownership, "links" | "networks" | "reversePath">, changed: (dirty: ReadonlySet<Dirty>) => void): Disposable;
 }
 
 /** One transaction that changed the kernel's nf_tables, as NFNLGRP_NFTABLES tells of it. */

@@ -12,8 +12,8 @@ import type { Driver, NetlinkSocket } from "../../ffi/mod.ts";
 import {
   AnswerLostError,
   DUMP_INTERRUPTED,
-  eachMessage,
   FLAG,
+  messagesOf,
   NetlinkError,
   NLMSG_DONE,
   NLMSG_ERROR,
@@ -95,11 +95,9 @@ export class Connection implements Disposable {
   ): (Of<Message<F, A>> | NetlinkError | AnswerLostError)[] {
     const results: (Of<Message<F, A>> | NetlinkError | AnswerLostError)[] = [];
     this.#inBatches(requests, (first, count) => {
-      const answers = this.#answers(first, count);
-      for (let i = 0; i < count; i++) {
-        const value = answers.values.get(i);
-        results.push(answers.errors.get(i) ?? (value && answer.read(value.view, value.at, value.length)) ?? lost());
-      }
+      const values: (Of<Message<F, A>> | null)[] = [];
+      const { errors } = this.#answers(first, count, (i, { view, at, length }) => values[i] = answer.read(view, at, length));
+      for (let i = 0; i < count; i++) results.push(errors.get(i) ?? values[i] ?? lost());
     });
     return results;
   }
@@ -151,24 +149,27 @@ export class Connection implements Disposable {
     }
   }
 
-  /** Collects the answers to the `count` requests from sequence number `first`, up to the acknowledgement of the last. */
-  #answers(first: number, count: number) {
+  /**
+   * Collects the answers to the `count` requests from sequence number `first`, up to the acknowledgement of the last.
+   *
+   * @param take Gets those that are more than an acknowledgement, with the index of the request.
+   */
+  #answers(first: number, count: number, take: (index: number, answer: Received) => void = () => {}) {
     const errors = new Map<number, NetlinkError>();
-    const values = new Map<number, Received>();
     for (;;) {
       const bytes = receiveOrOverrun(this.#writes);
       if (bytes === null || bytes === "overrun") {
         if (bytes === "overrun") drain(this.#writes);
-        return { errors, values, lost: true };
+        return { errors, lost: true };
       }
-      for (const message of eachMessage(bytes)) {
+      for (const message of messagesOf(bytes)) {
         const index = (message.seq - first) >>> 0; // sequence numbers start again at 2^32
         if (index >= count) continue; // the answer to an earlier request that was given up
-        if (message.type !== NLMSG_ERROR) values.set(index, message);
+        if (message.type !== NLMSG_ERROR) take(index, message);
         else {
           const error = readError(message);
           if (error !== null) errors.set(index, error);
-          if (index === count - 1) return { errors, values, lost: false };
+          if (index === count - 1) return { errors, lost: false };
         }
       }
     }
@@ -184,7 +185,7 @@ export class Connection implements Disposable {
       const bytes = receiveOrOverrun(this.#dumps);
       if (bytes === null) throw new AnswerLostError("The kernel did not finish a dump");
       if (bytes === "overrun") continue; // a dump goes on when there is room again
-      for (const message of eachMessage(bytes)) {
+      for (const message of messagesOf(bytes)) {
         if (message.seq !== seq) continue;
         if ((message.flags & DUMP_INTERRUPTED) !== 0) interrupted = true;
         if (message.type === NLMSG_DONE) {

@@ -99,13 +99,14 @@ export function writeRequest(writer: Writer, request: Request, seq: number, extr
   view.setUint32(start + 8, seq, true);
 }
 
-/** The messages of a datagram; ends at the first whose length does not fit. */
-export function* eachMessage(bytes: Uint8Array): Generator<Received> {
+/** The messages of a datagram, up to the first whose length does not fit. */
+export function messagesOf(bytes: Uint8Array): readonly Received[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const messages: Received[] = [];
   for (let at = 0; at + HEADER <= bytes.length;) {
     const length = view.getUint32(at, true);
-    if (length < HEADER || at + length > bytes.length) return;
-    yield {
+    if (length < HEADER || at + length > bytes.length) break;
+    messages.push({
       type: view.getUint16(at + 4, true),
       flags: view.getUint16(at + 6, true),
       seq: view.getUint32(at + 8, true),
@@ -113,9 +114,10 @@ export function* eachMessage(bytes: Uint8Array): Generator<Received> {
       view,
       at: at + HEADER,
       length: length - HEADER,
-    };
+    });
     at += (length + 3) & ~3;
   }
+  return messages;
 }
 
 /** `struct nlmsgerr`, with the kernel's words behind it; `null` for an acknowledgement. */
@@ -138,9 +140,9 @@ export function readDone({ view, at, length, flags }: Received): NetlinkError | 
 const NLMSGERR_ATTR_MSG = 1;
 
 function readKernelText(view: DataView, at: number, length: number): string | null {
-  if (length <= 0) return null;
-  for (const [number, start, size] of eachAttribute(view, at, length)) {
-    if (number === NLMSGERR_ATTR_MSG) return text.read(view, start, size) ?? null;
-  }
-  return null;
+  let said: string | null = null;
+  eachAttribute(view, at, length, (number, start, size) => {
+    if (number === NLMSGERR_ATTR_MSG) said ??= text.read(view, start, size) ?? null;
+  });
+  return said;
 }

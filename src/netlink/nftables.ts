@@ -52,7 +52,6 @@ const FAMILIES: Readonly<Record<number, string>> = { [AF.INET]: "ip", [AF.INET6]
 export function watchRuleset(driver: Driver, changed: (change: RulesetChange | null) => void): () => void {
   const transaction = new Transaction();
   const subscription = subscribe(driver, [NFNLGRP_NFTABLES], {
-    ignorePort: null,
     onEvent: (event) => {
       const change = transaction.take(event);
       if (change !== null) changed(change);
@@ -62,7 +61,7 @@ export function watchRuleset(driver: Driver, changed: (change: RulesetChange | n
       changed(null);
     },
     onIdle: () => {},
-  }, NETLINK_NETFILTER);
+  }, { protocol: NETLINK_NETFILTER });
   return () => subscription[Symbol.dispose]();
 }
 

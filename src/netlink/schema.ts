@@ -52,7 +52,11 @@ export function listOf<const A extends Attributes>(attributes: A): Wire<readonly
         writer.view.setUint32(start, NESTED << 16 | (writer.at - start), true);
       }
     },
-    read: (view, at, length) => [...eachAttribute(view, at, length)].map(([, start, size]) => entry.read(view, start, size)!),
+    read(view, at, length) {
+      const values: AttributesOf<A>[] = [];
+      eachAttribute(view, at, length, (_, start, size) => values.push(entry.read(view, start, size)!));
+      return values;
+    },
   };
 }
 
@@ -108,8 +112,12 @@ const TYPE_MASK = 0x3fff;
 
 /** Where the value of an attribute stands among written ones. */
 export function findAttribute(view: DataView, at: number, length: number, number: number): number {
-  for (const [found, start] of eachAttribute(view, at, length)) if (found === number) return start;
-  throw new TypeError(`There is no attribute ${number} in the message`);
+  let found: number | undefined;
+  eachAttribute(view, at, length, (other, start) => {
+    if (other === number) found ??= start;
+  });
+  if (found === undefined) throw new TypeError(`There is no attribute ${number} in the message`);
+  return found;
 }
 
 function attributeCodec(attributes: Attributes) {
@@ -129,12 +137,11 @@ function attributeCodec(attributes: Attributes) {
       }
     },
     read(view: DataView, at: number, length: number, value: Record<string, unknown>): void {
-      for (const [number, start, size] of eachAttribute(view, at, length)) {
+      eachAttribute(view, at, length, (number, start, size) => {
         const entry = byNumber[number];
-        if (entry === undefined) continue;
-        const attribute = entry.type.read(view, start, size);
-        if (attribute !== undefined) value[entry.name] = attribute;
-      }
+        const attribute = entry?.type.read(view, start, size);
+        if (attribute !== undefined) value[entry!.name] = attribute;
+      });
     },
   };
 }
@@ -144,17 +151,18 @@ function byteLength(value: string): number {
   return new TextEncoder().encode(value).length;
 }
 
-/** Goes through attributes; ends at the first whose length does not fit. */
-export function* eachAttribute(
+/** Goes through attributes; ends at the first whose length does not fit. A function is told of each, since a generator is slow. */
+export function eachAttribute(
   view: DataView,
   at: number,
   length: number,
-): Generator<readonly [number: number, start: number, size: number]> {
+  visit: (number: number, start: number, size: number) => void,
+): void {
   const end = at + length;
   while (at + 4 <= end) {
     const size = view.getUint16(at, true);
     if (size < 4 || at + size > end) return;
-    yield [view.getUint16(at + 2, true) & TYPE_MASK, at + 4, size - 4];
+    visit(view.getUint16(at + 2, true) & TYPE_MASK, at + 4, size - 4);
     at += (size + 3) & ~3;
   }
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Seeded, withSeeds } from "../../test/seed.ts";
 import { parseCidr, parseIp, parseMac } from "../model/ip.ts";
-import { eachMessage } from "./frame.ts";
+import { messagesOf } from "./frame.ts";
 import { ADDRESS, LINK, LINK_CONF, NEIGHBOUR, NETCONF, NEXTHOP, ROUTE, RTM } from "./rtnl.ts";
 import { eachAttribute, findAttribute, message, nested } from "./schema.ts";
 import { template } from "./template.ts";
@@ -66,9 +66,9 @@ test("random datagrams come to an end, and every message lies inside", async () 
   await withSeeds(50, (chance) => {
     for (let i = 0; i < 100; i++) {
       const bytes = Uint8Array.from({ length: chance.below(400) }, () => chance.below(chance.of([2, 24, 256])));
-      for (const { at, length, view } of eachMessage(bytes)) {
+      for (const { at, length, view } of messagesOf(bytes)) {
         assert.ok(at >= 16 && at + length <= bytes.length);
-        for (const [, start, size] of eachAttribute(view, at, length)) assert.ok(start >= at && start + size <= at + length);
+        eachAttribute(view, at, length, (_, start, size) => assert.ok(start >= at && start + size <= at + length));
       }
     }
   });
@@ -84,12 +84,12 @@ test("messages of a datagram are told apart, up to the first that is cut short",
     view.setUint32(at + 8, 0xffffff00 + type, true);
     view.setUint32(at + 12, 4242, true);
   }
-  const found = [...eachMessage(bytes)].map(({ type, flags, seq, port, at, length }) => ({ type, flags, seq, port, at, length }));
+  const found = messagesOf(bytes).map(({ type, flags, seq, port, at, length }) => ({ type, flags, seq, port, at, length }));
   assert.deepEqual(found, [
     { type: 3, flags: 2, seq: 0xffffff03, port: 4242, at: 16, length: 0 },
     { type: 24, flags: 2, seq: 0xffffff18, port: 4242, at: 32, length: 2 },
   ]);
-  assert.deepEqual([...eachMessage(new Uint8Array(64))], [], "a length of 0 is no message");
+  assert.deepEqual(messagesOf(new Uint8Array(64)), [], "a length of 0 is no message");
 });
 
 test("a table may hold any nesting; a flag inside it is kept", () => {

@@ -8,7 +8,7 @@
 
 import type { Driver } from "../../ffi/mod.ts";
 import { receiveOrOverrun } from "./connection.ts";
-import { eachMessage } from "./frame.ts";
+import { messagesOf } from "./frame.ts";
 
 /** An event: something in the kernel's tables has changed. */
 export interface Event {
@@ -21,8 +21,6 @@ export interface Event {
 
 /** What a subscriber is told. */
 export interface EventHandlers {
-  /** Port id whose events are left out: they echo our own writes. `null` for none. */
-  readonly ignorePort: number | null;
   readonly onEvent: (event: Event) => void;
   /** Events were lost: everything must be read again. */
   readonly onOverrun: () => void;
@@ -33,12 +31,17 @@ export interface EventHandlers {
 /**
  * Subscribes to multicast groups. Groups that the kernel does not know are left out.
  *
- * @param protocol NETLINK_ROUTE if absent.
+ * @param options `ignorePort`: the port whose events are left out, since they echo our own writes; `protocol`: NETLINK_ROUTE if absent.
  * @returns A handle that ends the subscription.
  * @throws {NetlinkSocketError} If the kernel knows none of the groups, or lets us join none.
  */
-export function subscribe(driver: Driver, groups: readonly number[], handlers: EventHandlers, protocol = 0): Disposable {
-  const socket = driver.open(protocol, { receiveBuffer: 16 * 1024 * 1024 });
+export function subscribe(
+  driver: Driver,
+  groups: readonly number[],
+  handlers: EventHandlers,
+  { ignorePort = null, protocol = 0 }: { readonly ignorePort?: number | null; readonly protocol?: number } = {},
+): Disposable {
+  const socket = driver.open(protocol, { receiveBuffer: 16 * 1024 * 1024, ignorePort });
   const refusals: unknown[] = [];
   for (const group of groups) {
     try {
@@ -59,7 +62,7 @@ export function subscribe(driver: Driver, groups: readonly number[], handlers: E
         handlers.onOverrun();
         continue;
       }
-      for (const message of eachMessage(bytes)) if (message.port !== handlers.ignorePort) handlers.onEvent(message);
+      for (const message of messagesOf(bytes)) handlers.onEvent(message);
     }
     if (heard) handlers.onIdle();
   });

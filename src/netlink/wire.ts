@@ -8,6 +8,7 @@
  */
 
 import { type Cidr, type Ip, ipFromBytes, type Mac, macFromBytes, networkOf, tryParseIp } from "../model/ip.ts";
+import { ipv4Number } from "../model/ipv4.ts";
 
 /** Memory that messages are written into. It grows as needed. */
 export class Writer {
@@ -144,21 +145,6 @@ export const prefix: Wire<Cidr | Ip> = {
 function putPrefix(writer: Writer, at: number, value: Cidr | Ip): void {
   if (!value.includes(":")) writer.view.setUint32(at, ipv4Number(value));
   else putIpv6(writer, at, value.includes("/") ? networkOf(value as Cidr) : value as Ip);
-}
-
-/** A canonical IPv4 address, or that of a prefix, as a number; quick, since a batch holds thousands. */
-export function ipv4Number(value: Ip | Cidr): number {
-  let number = 0;
-  let part = 0;
-  for (let i = 0; i < value.length; i++) {
-    const c = value.charCodeAt(i);
-    if (c === 0x2e) {
-      number = number * 256 + part;
-      part = 0;
-    } else if (c === 0x2f) break;
-    else part = part * 10 + c - 0x30;
-  }
-  return number * 256 + part;
 }
 
 /** A canonical IPv6 address, written group by group. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Change, type Item, rankOf, same } from "../model/item.ts";
+import { type Change, type Item, KINDS, rankOf, same } from "../model/item.ts";
 
 /**
  * The changes that turn one set of items into another: puts by rising rank, then drops by falling rank.
@@ -29,16 +29,14 @@ export function diff(
   observed: ReadonlyMap<string, Item>,
   keys: Iterable<string> = new Set([...desired.keys(), ...observed.keys()]),
 ): Change[] {
-  const puts: Change[] = [];
-  const drops: Change[] = [];
+  const puts: Change[][] = KINDS.map(() => []);
+  const drops: Change[][] = KINDS.map(() => []);
   for (const key of keys) {
     const item = desired.get(key);
     const old = observed.get(key);
     if (item === undefined) {
-      if (old !== undefined) drops.push({ op: "drop", item: old });
-    } else if (old === undefined || !same(item, old)) puts.push({ op: "put", item, old: old ?? null });
+      if (old !== undefined) drops[rankOf[old.kind]]!.push({ op: "drop", item: old });
+    } else if (old === undefined || !same(item, old)) puts[rankOf[item.kind]]!.push({ op: "put", item, old: old ?? null });
   }
-  puts.sort((a, b) => rankOf[a.item.kind] - rankOf[b.item.kind]);
-  drops.sort((a, b) => rankOf[b.item.kind] - rankOf[a.item.kind]);
-  return [...puts, ...drops];
+  return [...puts, ...drops.reverse()].flat();
 }

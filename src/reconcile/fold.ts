@@ -7,7 +7,18 @@
  * @module
  */
 
-import { type Cidr, contains, familyOf, hostOf, type Ip, lengthOf, type Span, spanOf, unusableAsPeer } from "../model/ip.ts";
+import {
+  type Cidr,
+  contains,
+  type Family,
+  familyOf,
+  hostOf,
+  type Ip,
+  lengthOf,
+  type Span,
+  spanOf,
+  unusableAsPeer,
+} from "../model/ip.ts";
 import type { Endpoint, Lease, LeaseRecord, Network, Range } from "../model/lease.ts";
 import { type Annotated, carryOver } from "./lists.ts";
 import { type Claim, Territory } from "./territory.ts";
@@ -50,7 +61,7 @@ type Judged = Annotated<LeaseRecord, Verdict>;
 const NONE: Judged = { values: [], known: [] };
 
 /** Sorts records, each with a key of its own, into peers and rejected ones. */
-export function fold(records: Iterable<LeaseRecord>, context: FoldContext): Fold {
+export function fold(records: readonly LeaseRecord[], context: FoldContext): Fold {
   return new Folder().fold(records, context);
 }
 
@@ -63,9 +74,9 @@ export class Folder {
   #last: Fold = { peers: [], rejected: [] };
 
   /** As {@linkcode fold}; the very same answer as before if nothing has changed. */
-  fold(records: Iterable<LeaseRecord>, context: FoldContext): Fold {
+  fold(records: readonly LeaseRecord[], context: FoldContext): Fold {
     const key = keyOfContext(context);
-    const judged = judgeAll([...records], this.#judged, key === this.#contextKey, context);
+    const judged = judgeAll(records, this.#judged, key === this.#contextKey, context);
     const { gone, fresh } = judged;
     this.#contextKey = key;
     this.#judged = judged;
@@ -96,6 +107,7 @@ function judgeAll(records: readonly LeaseRecord[], before: Judged, areGood: bool
 /** The rules for a record by itself. */
 class Rules {
   readonly #network: Network;
+  readonly #ranges: Readonly<Record<Family, Range | undefined>>;
   readonly #own: Lease;
   readonly #addresses: ReadonlySet<Ip>;
   readonly #addressSpans: readonly (readonly [Ip, Span])[];
@@ -103,6 +115,8 @@ class Rules {
 
   constructor({ network, own, addresses }: FoldContext) {
     this.#network = network;
+    const rangeOf = (family: Family) => network.ranges.find((range) => familyOf(range.network) === family);
+    this.#ranges = { 4: rangeOf(4), 6: rangeOf(6) };
     this.#own = own;
     this.#addresses = new Set([...addresses, ...own.endpoints.map(({ publicIp }) => publicIp)]);
     this.#addressSpans = addresses.map((ip) => [ip, spanOf(hostOf(ip))]);
@@ -114,14 +128,14 @@ class Rules {
     const reject = (lease: Lease | null, reason: string) => ({ record, rejected: { key: record.key, lease, reason }, claims: [] });
     if ("reason" in record) return reject(null, record.reason);
     const { endpoints } = record.lease;
-    const ours = endpoints.filter(({ subnet }) => this.#rangeOf(subnet) !== undefined);
+    const ours = endpoints.filter(({ subnet }) => this.#ranges[familyOf(subnet)] !== undefined);
     if (ours.length === 0) return reject(record.lease, "it has no subnet in a family of this network");
     const spans = ours.map(({ subnet }) => spanOf(subnet));
-    for (const [i, endpoint] of ours.entries()) {
-      const wrong = this.#wrongSubnet(endpoint.subnet, spans[i]!) ?? this.#wrongAddress(endpoint);
+    for (let i = 0; i < ours.length; i++) {
+      const wrong = this.#wrongSubnet(ours[i]!.subnet, spans[i]!) ?? this.#wrongAddress(ours[i]!);
       if (wrong !== null) return reject(record.lease, wrong);
     }
-    if (new Set(ours.map(({ subnet }) => familyOf(subnet))).size < ours.length) {
+    if (ours.length > 1 && new Set(ours.map(({ subnet }) => familyOf(subnet))).size < ours.length) {
       return reject(record.lease, "it has two subnets of one family");
     }
     const whole = ours.length === endpoints.length && record.lease.key === record.key;
@@ -129,12 +143,8 @@ class Rules {
     return { record, rejected: null, claims: ours.map(({ subnet }, i) => ({ lease, subnet, span: spans[i]!, main: i === 0 })) };
   }
 
-  #rangeOf(subnet: Cidr): Range | undefined {
-    return this.#network.ranges.find(({ network }) => familyOf(network) === familyOf(subnet));
-  }
-
   #wrongSubnet(subnet: Cidr, span: Span): string | null {
-    const { network, allocation } = this.#rangeOf(subnet)!;
+    const { network, allocation } = this.#ranges[familyOf(subnet)]!;
     if (!contains(network, subnet)) return `subnet ${subnet} is not inside the network ${network}`;
     const length = allocation?.length ?? null;
     if (length === null ? subnet === network : lengthOf(subnet) !== length) {

@@ -74,5 +74,10 @@ export function carryOver<T, K>(values: readonly T[], before: Annotated<T, K>, m
     gone.delete(known);
     return known;
   });
-  return { values, known: oldKnown.slice(0, start).concat(between, oldKnown.slice(oldEnd)), gone, fresh };
+  if (between.length !== oldEnd - start) {
+    return { values, known: oldKnown.slice(0, start).concat(between, oldKnown.slice(oldEnd)), gone, fresh };
+  }
+  const known = oldKnown.slice();
+  between.forEach((it, i) => known[start + i] = it);
+  return { values, known, gone, fresh };
 }

@@ -98,7 +98,8 @@ export class Planner {
   readonly #items = new CompactMap<string, Item>();
   #last: Pick<PlanInput, "backend" | "sides" | "ways"> & { readonly edition: number; readonly nexthops: Nexthops } | null = null;
   #known: Annotated<Lease, Known> = NOTHING;
-  #peers: readonly PlannedPeer[] = [];
+  /** `null` until somebody asks for them: as a rule nobody does between two changes. */
+  #peers: readonly PlannedPeer[] | null = null;
   #waiting: readonly Waiting[] = [];
   #version = 0;
   /** Peers need each other's items: then all are looked at together. */
@@ -131,9 +132,19 @@ export class Planner {
     this.#known = recalled;
     const touched = anew || this.#clashes ? null : this.#replace(gone, fresh);
     if (touched === null) this.#settleAll(input, now);
-    if (touched === null || gone.size > 0 || fresh.length > 0) this.#peers = now.map(({ planned }) => planned);
-    if (touched === null || this.#waiting.length > 0 || [...gone, ...fresh].some(waits)) this.#waiting = waitingOf(this.#peers);
-    return { items: this.#items, peers: this.#peers, waiting: this.#waiting, version: ++this.#version, touched };
+    if (touched === null || gone.size > 0 || fresh.length > 0) this.#peers = null;
+    const peers = () => this.#peers ??= now.map(({ planned }) => planned);
+    if (touched === null || this.#waiting.length > 0 || [...gone, ...fresh].some(waits)) this.#waiting = waitingOf(peers());
+    const [items, waiting, version] = [this.#items, this.#waiting, ++this.#version];
+    return {
+      items,
+      get peers() {
+        return peers();
+      },
+      waiting,
+      version,
+      touched,
+    };
   }
 
   #nexthopsFor({ peers, nexthopObjects, foreign }: PlanInput): Nexthops {
@@ -149,7 +160,7 @@ export class Planner {
     const { known: before } = this.#known;
     if (anew) return { ...carryOver(peers, NOTHING, make), gone: new Set(before) };
     const carried = carryOver(peers, this.#known, make);
-    if (asks === null) return carried;
+    if (asks === null || carried.fresh.length === peers.length) return carried;
     const known = carried.known.map((it) => asks(it) ? make(it.lease) : it);
     return { values: peers, known, ...difference(before, known) };
   }
@@ -164,9 +175,11 @@ export class Planner {
       }
     }
     for (const draft of fresh.flatMap(({ drafts }) => drafts)) {
-      if (draft.side.keys.some((key) => this.#items.has(key))) return null;
-      this.#claim(draft);
-      draft.side.keys.forEach((key) => touched.add(key));
+      const { side: { keys }, items } = draft;
+      for (let i = 0; i < keys.length; i++) {
+        if (!this.#items.add(keys[i]!, items[i]!)) return null;
+        touched.add(keys[i]!);
+      }
     }
     return touched;
   }
@@ -188,16 +201,12 @@ export class Planner {
   #settle(draft: Draft): PlannedSide {
     const clash = draft.side.keys.find((key) => this.#items.has(key));
     if (clash === undefined) {
-      this.#claim(draft);
+      draft.side.keys.forEach((key, i) => this.#items.set(key, draft.items[i]!));
       return draft.side;
     }
     this.#clashes = true;
     const reason = `it needs "${clash}", which is in use for ${this.#ownerOf(clash) ?? "this node itself"}`;
     return { ...draft.side, path: "none", keys: [], state: "rejected", reason };
-  }
-
-  #claim({ side: { keys }, items }: Draft): void {
-    keys.forEach((key, i) => this.#items.set(key, items[i]!));
   }
 
   /** The subnet for which an item is planned: the first peer that names it, since those behind have not been settled. */

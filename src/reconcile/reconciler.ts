@@ -104,7 +104,7 @@ export class Reconciler {
   /** Notes that somebody has changed something of some kinds: they are looked at again, and what failed is tried again. */
   mark(kinds: Iterable<Dirty>): void {
     for (const kind of kinds) {
-      if (kind === "facts") continue;
+      if (kind === "facts" || kind === "routing") continue;
       this.#dirty.add(kind);
       this.#stirred.add(kind);
     }
@@ -218,7 +218,9 @@ export class Reconciler {
     return (this.#failures.get(key)?.retryAt ?? 0) <= now;
   }
 
-  #mayPut({ item, ...change }: Change, now: number, stirred: boolean): boolean {
+  #mayPut(change: Change, now: number, stirred: boolean): boolean {
+    if (this.#failures.size + this.#foreign.size + this.#harmed.size === 0) return true;
+    const { item } = change;
     const key = keyOf(item);
     const failure = this.#failures.get(key);
     if (!stirred && failure !== undefined && failure.retryAt > now && same(failure.item, item)) return false;

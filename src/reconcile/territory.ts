@@ -26,6 +26,9 @@ const FEW = 50;
 export class Territory {
   /** Sorted. */
   #claims: Claim[] = [];
+  /** The main ones among them, and their leases, in the same order. */
+  #mains: Claim[] = [];
+  #leases: Lease[] = [];
   #losers: ReadonlyMap<Lease, string> = new Map();
 
   /** The leases that must give way, with the reason. */
@@ -35,31 +38,38 @@ export class Territory {
 
   /** The others, sorted by their first subnets. */
   get leases(): readonly Lease[] {
-    const leases: Lease[] = [];
-    for (const { lease, main } of this.#claims) {
-      if (main && (this.#losers.size === 0 || !this.#losers.has(lease))) leases.push(lease);
-    }
-    return leases;
+    return this.#losers.size === 0 ? this.#leases.slice() : this.#leases.filter((lease) => !this.#losers.has(lease));
   }
 
   /** Takes claims away, and adds others. */
   change(gone: readonly Claim[], fresh: readonly Claim[]): void {
-    if (gone.length > FEW) {
+    if (gone.length + fresh.length > FEW) {
       const lost = new Set(gone);
-      this.#claims = this.#claims.filter((claim) => !lost.has(claim));
-    } else for (const claim of gone) this.#claims.splice(place(this.#claims, claim), 1);
+      this.#claims = [...this.#claims.filter((claim) => !lost.has(claim)), ...fresh].sort(compareClaims);
+      this.#mains = this.#claims.filter(({ main }) => main);
+      this.#leases = this.#mains.map(({ lease }) => lease);
+      this.#losers = separate(this.#claims);
+      return;
+    }
+    for (const claim of gone) this.#splice(claim, 1);
     let peaceful = this.#losers.size === 0;
-    if (fresh.length > FEW) {
-      this.#claims = [...this.#claims, ...fresh].sort(compareClaims);
-      peaceful = false; // nobody has looked yet
-    } else {
-      for (const claim of fresh) {
-        const at = place(this.#claims, claim);
-        peaceful &&= !meet(this.#claims[at - 1], claim) && !meet(claim, this.#claims[at]);
-        this.#claims.splice(at, 0, claim);
-      }
+    for (const claim of fresh) {
+      const at = this.#splice(claim, 0, claim);
+      peaceful &&= !meet(this.#claims[at - 1], claim) && !meet(claim, this.#claims[at + 1]);
     }
     if (!peaceful) this.#losers = separate(this.#claims);
+  }
+
+  /** Puts something else in the place of a claim, which is returned. */
+  #splice(place: Claim, count: 0 | 1, ...claims: readonly Claim[]): number {
+    if (place.main) {
+      const at = placeOf(this.#mains, place);
+      this.#mains.splice(at, count, ...claims);
+      this.#leases.splice(at, count, ...claims.map(({ lease }) => lease));
+    }
+    const at = placeOf(this.#claims, place);
+    this.#claims.splice(at, count, ...claims);
+    return at;
   }
 }
 
@@ -68,7 +78,7 @@ function compareClaims(a: Claim, b: Claim): number {
 }
 
 /** Where a claim belongs among sorted ones. */
-function place(sorted: readonly Claim[], claim: Claim): number {
+function placeOf(sorted: readonly Claim[], claim: Claim): number {
   let [low, high] = [0, sorted.length];
   while (low < high) {
     const middle = (low + high) >> 1;
@@ -102,7 +112,7 @@ function settle(claims: readonly Claim[]): ReadonlyMap<Lease, string> {
   const losers = new Map<Lease, string>();
   for (const [lease, wanted] of [...byLease].sort(([, a], [, b]) => compareWidths(a, b))) {
     const clash = wanted.map((claim) => [claim, holderOf(kept, claim)] as const).find(([, holder]) => holder !== undefined);
-    if (clash === undefined) wanted.forEach((claim) => kept.splice(place(kept, claim), 0, claim));
+    if (clash === undefined) wanted.forEach((claim) => kept.splice(placeOf(kept, claim), 0, claim));
     else losers.set(lease, `subnet ${clash[0].subnet} overlaps ${clash[1]!.subnet} of ${clash[1]!.lease.key}`);
   }
   return losers;
@@ -119,7 +129,7 @@ function compareWidths(a: readonly Claim[], b: readonly Claim[]): number {
 
 /** Who has what a claim overlaps, among sorted claims that do not overlap. */
 function holderOf(kept: readonly Claim[], claim: Claim): Claim | undefined {
-  const at = place(kept, claim);
+  const at = placeOf(kept, claim);
   if (meet(kept[at - 1], claim)) return kept[at - 1];
   return meet(claim, kept[at]) ? kept[at] : undefined;
 }

@@ -164,10 +164,11 @@ function address(family: Family) {
   const said = `expected an IPv${family} address`;
   return v.pipe(
     v.string(said),
-    v.check((text) => {
-      const ip = tryParseIp(text);
-      return ip !== null && familyOf(ip) === family;
-    }, said),
-    v.transform((text) => tryParseIp(text) as Ip),
+    v.rawTransform<string, Ip>(({ dataset, addIssue, NEVER }) => {
+      const ip = tryParseIp(dataset.value);
+      if (ip !== null && familyOf(ip) === family) return ip;
+      addIssue({ message: said });
+      return NEVER;
+    }),
   );
 }
