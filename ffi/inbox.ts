@@ -1,8 +1,8 @@
 /**
  * The datagrams that wait at a netlink socket, many of them taken with one call.
  *
- * Thousands of short ones come at a time: an answer to each question, an event for each change. The kernel tells apart by a counter
- * whether it had to drop some, since an error of the call would stand in `errno`, which may be overwritten before JavaScript reads it.
+ * Thousands of short ones come at a time: an answer to each question, an event for each change. Whether the kernel had to drop some is
+ * told by its counter, since an error of the call would stand in `errno`, which may be overwritten before JavaScript reads it.
  * Source: `recvmmsg(2)`, Linux `uapi/linux/netlink.h`, `uapi/linux/sock_diag.h`, `net/netlink/af_netlink.c`.
  *
  * @module
@@ -46,6 +46,9 @@ export class Inbox {
   readonly #memory = new Uint32Array(MEMINFO);
   readonly #memoryBytes = new Uint8Array(this.#memory.buffer);
   readonly #memoryLength = new Uint8Array(new ArrayBuffer(4));
+  /** A copy of all that was taken last, and where in it the next datagram begins. */
+  #copy = new Uint8Array(0);
+  #at = 0;
   /** The next datagram of those that have been taken, and how many there are. */
   #next = 0;
   #taken = 0;
@@ -72,19 +75,17 @@ export class Inbox {
     }
   }
 
-  /** The next datagram of the kernel's, good until the next is taken; `null` if none waits. */
+  /** A copy of the next datagram of the kernel's; `null` if none waits. */
   take(): Uint8Array | null {
     for (;;) {
       if (this.#next === this.#taken) this.#fetch();
       if (this.#taken === 0) return null;
       const i = this.#next++;
+      const bytes = this.#copy.subarray(this.#at, this.#at += this.#lengthOf(i));
       const flags = this.#headers.getInt32(i * HEADER.size + HEADER.flags, true);
       if (this.#senders.getUint32(i * SENDER.size + SENDER.port, true) !== 0) continue; // of another process
-      if ((flags & MSG_TRUNC) !== 0) this.#dropped--; // lost as if it had been dropped
-      else {
-        const length = this.#headers.getUint32(i * HEADER.size + HEADER.length, true);
-        return this.#datagrams.subarray(i * LONGEST, i * LONGEST + length);
-      }
+      if ((flags & MSG_TRUNC) === 0) return bytes;
+      this.#dropped--; // lost as if it had been dropped
     }
   }
 
@@ -97,8 +98,18 @@ export class Inbox {
 
   #fetch(): void {
     for (let i = 0; i < COUNT; i++) this.#headers.setUint32(i * HEADER.size + HEADER.nameLength, SENDER.size, true);
-    this.#next = 0;
     this.#taken = Math.max(0, this.#native.libc.recvmmsg(this.#fd, this.#headerBytes, COUNT, MSG_DONTWAIT, null));
+    let length = 0;
+    for (let i = 0; i < this.#taken; i++) length += this.#lengthOf(i);
+    this.#copy = new Uint8Array(new ArrayBuffer(length)); // one for all: many small arrays are slow to look into
+    this.#next = this.#at = 0;
+    for (let i = 0, to = 0; i < this.#taken; to += this.#lengthOf(i++)) {
+      this.#copy.set(this.#datagrams.subarray(i * LONGEST, i * LONGEST + this.#lengthOf(i)), to);
+    }
+  }
+
+  #lengthOf(datagram: number): number {
+    return this.#headers.getUint32(datagram * HEADER.size + HEADER.length, true);
   }
 
   #drops(): number {

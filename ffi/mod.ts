@@ -29,7 +29,7 @@ export interface NetlinkSocket extends Disposable {
    * Takes the next datagram of the kernel's.
    *
    * @param wait Milliseconds to block for one; the default is not to wait.
-   * @returns Its bytes, good until the next call, or `null` if none came.
+   * @returns A copy of its bytes, or `null` if none came.
    * @throws {OverrunError} If the kernel has dropped messages since the last call.
    * @throws {NetlinkSocketError} If reading failed.
    */

@@ -78,9 +78,9 @@ export class Surroundings {
    */
   look(network: Network, own: readonly string[], routing = true): void {
     const kernel = this.#kernel;
-    const before = outgoing(this.#facts);
+    const before = this.#facts;
     this.#facts = kernel.facts();
-    if (!routing && this.#external !== null && this.#problem === null && outgoing(this.#facts) === before) return;
+    if (!routing && this.#problem === null && outgoing(this.#facts) === outgoing(before)) return;
     this.#lookups.clear();
     this.#unsettled = true;
     const chosen = chooseExternal({

@@ -2,7 +2,7 @@
  * A map from text for tables of tens of thousands of entries that stay.
  *
  * JavaScriptCore's own `Map` takes 130 to 190 bytes an entry, beside key and value; with 5,000 peers, each with several items, that alone
- * would be a third of the agent's memory. This one takes about 35: keys and values in the order of insertion, their hashes,
+ * would be a third of the agent's memory. This one takes about 40: keys and values in the order of insertion, their hashes,
  * and an index of those with open addressing.
  *
  * @module

@@ -77,7 +77,7 @@ export function carryOver<T, K>(values: readonly T[], before: Annotated<T, K>, m
   if (between.length !== oldEnd - start) {
     return { values, known: oldKnown.slice(0, start).concat(between, oldKnown.slice(oldEnd)), gone, fresh };
   }
-  const known = oldKnown.slice();
+  const known = oldKnown.slice(); // as a rule, and one copy instead of three
   between.forEach((it, i) => known[start + i] = it);
   return { values, known, gone, fresh };
 }

@@ -51,24 +51,32 @@ export class Territory {
       this.#losers = separate(this.#claims);
       return;
     }
-    for (const claim of gone) this.#splice(claim, 1);
+    gone.forEach((claim) => this.#remove(claim));
     let peaceful = this.#losers.size === 0;
     for (const claim of fresh) {
-      const at = this.#splice(claim, 0, claim);
+      const at = this.#insert(claim);
       peaceful &&= !meet(this.#claims[at - 1], claim) && !meet(claim, this.#claims[at + 1]);
     }
     if (!peaceful) this.#losers = separate(this.#claims);
   }
 
-  /** Puts something else in the place of a claim, which is returned. */
-  #splice(place: Claim, count: 0 | 1, ...claims: readonly Claim[]): number {
-    if (place.main) {
-      const at = placeOf(this.#mains, place);
-      this.#mains.splice(at, count, ...claims);
-      this.#leases.splice(at, count, ...claims.map(({ lease }) => lease));
+  #remove(claim: Claim): void {
+    this.#claims.splice(placeOf(this.#claims, claim), 1);
+    if (!claim.main) return;
+    const at = placeOf(this.#mains, claim);
+    this.#mains.splice(at, 1);
+    this.#leases.splice(at, 1);
+  }
+
+  /** Sorts a claim in; returns its place among all. */
+  #insert(claim: Claim): number {
+    if (claim.main) {
+      const at = placeOf(this.#mains, claim);
+      this.#mains.splice(at, 0, claim);
+      this.#leases.splice(at, 0, claim.lease);
     }
-    const at = placeOf(this.#claims, place);
-    this.#claims.splice(at, count, ...claims);
+    const at = placeOf(this.#claims, claim);
+    this.#claims.splice(at, 0, claim);
     return at;
   }
 }

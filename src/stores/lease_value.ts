@@ -164,11 +164,10 @@ function address(family: Family) {
   const said = `expected an IPv${family} address`;
   return v.pipe(
     v.string(said),
-    v.rawTransform<string, Ip>(({ dataset, addIssue, NEVER }) => {
-      const ip = tryParseIp(dataset.value);
-      if (ip !== null && familyOf(ip) === family) return ip;
-      addIssue({ message: said });
-      return NEVER;
-    }),
+    v.check((text) => {
+      const ip = tryParseIp(text);
+      return ip !== null && familyOf(ip) === family;
+    }, said),
+    v.transform((text) => tryParseIp(text) as Ip),
   );
 }

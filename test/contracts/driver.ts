@@ -55,7 +55,7 @@ function collect(socket: NetlinkSocket): { wakes: number; readonly datagrams: Ui
   const seen = { wakes: 0, datagrams: [] as Uint8Array[] };
   socket.watch(() => {
     seen.wakes++;
-    for (let bytes = socket.receive(); bytes !== null; bytes = socket.receive()) seen.datagrams.push(bytes.slice());
+    for (let bytes = socket.receive(); bytes !== null; bytes = socket.receive()) seen.datagrams.push(bytes);
   });
   return seen;
 }
@@ -109,6 +109,20 @@ function sendingAndReceiving(open: () => Promise<Driver>): void {
     assert.equal(socket.receive(60), null);
     const took = performance.now() - start;
     assert.ok(took >= 55 && took < 1000, `${took} ms`);
+  });
+
+  test("what was received stays as it was when more comes", async () => {
+    using socket = (await open()).open(ROUTE);
+    const kept: { bytes: Uint8Array; before: string }[] = [];
+    for (let seq = 1; seq <= 200; seq++) {
+      socket.send(getLink(seq, "loopback"));
+      const bytes = socket.receive(1000)!;
+      kept.push({ bytes, before: bytes.toString() });
+    }
+    for (const [i, { bytes, before }] of kept.entries()) {
+      assert.equal(bytes.toString(), before);
+      assert.equal(messagesOf(bytes)[0]!.seq, i + 1);
+    }
   });
 
   test("joining an unknown group fails and says so; the socket goes on", async () => {
