@@ -52,8 +52,8 @@ for (let round = 0; round < Number(process.env["WEFT_BENCH_WARM"] ?? 0); round++
   await kernel.apply(changes.map(({ item }): Change => ({ op: "drop", item })));
 }
 const start = performance.now();
-const outcomes = await kernel.apply(changes);
+const refusals = await kernel.apply(changes);
 const seconds = (performance.now() - start) / 1000;
-const failed = outcomes.filter(({ error }) => error !== null);
-if (failed.length > 0) console.error(failed[0]!.error);
-console.log(JSON.stringify({ mode, peers: Number(count), items: items.length, seconds, errors: failed.length }));
+const [failed] = refusals.values();
+if (failed !== undefined) console.error(failed.error);
+console.log(JSON.stringify({ mode, peers: Number(count), items: items.length, seconds, errors: refusals.size }));

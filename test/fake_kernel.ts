@@ -10,7 +10,7 @@
 
 import { type Cidr, cidrOf, contains, type Family, familyOf, type Ip, ipOf, lengthOf, networkOf } from "../src/model/ip.ts";
 import { type Change, describe, isSilent, type Item, keyOf, type Kind, KINDS, type Route } from "../src/model/item.ts";
-import type { AddressFact, Dirty, Facts, Kernel, LinkFact, Lookup, Observation, Outcome, Ownership } from "../src/model/kernel.ts";
+import type { AddressFact, Dirty, Facts, Kernel, LinkFact, Lookup, Observation, Ownership, Refusal } from "../src/model/kernel.ts";
 import { type Device, FakeTables, type Fault, type Owner } from "./fake_tables.ts";
 
 const ALL: readonly Dirty[] = ["facts", "routing", ...KINDS];
@@ -221,8 +221,13 @@ export class FakeKernel extends FakeTables implements Kernel {
     return { items, foreign, complete: this.interrupted === null };
   }
 
-  apply(changes: readonly Change[]): Promise<readonly Outcome[]> {
-    return Promise.resolve(changes.map((change) => this.#apply(change)));
+  apply(changes: readonly Change[]): Promise<ReadonlyMap<Change, Refusal>> {
+    const refusals = new Map<Change, Refusal>();
+    for (const change of changes) {
+      const refusal = this.#apply(change);
+      if (refusal !== null) refusals.set(change, refusal);
+    }
+    return Promise.resolve(refusals);
   }
 
   watch(
@@ -234,7 +239,7 @@ export class FakeKernel extends FakeTables implements Kernel {
     return { [Symbol.dispose]: () => void this.#watchers.delete(watcher) };
   }
 
-  #apply(change: Change): Outcome {
+  #apply(change: Change): Refusal | null {
     const { op, item } = change;
     const refused = this.fault(change);
     const refusal = refused !== null
@@ -246,13 +251,13 @@ export class FakeKernel extends FakeTables implements Kernel {
       : null;
     if (refusal !== null) {
       const error = `Cannot ${op} ${describe(item)}: ${refusal === "EEXIST" ? refusal : refusal.why}`;
-      return { change, error, foreign: refusal === "EEXIST" };
+      return { error, foreign: refusal === "EEXIST" };
     }
     this.applied.push(change);
     if (op === "drop") this.remove(item);
     else this.put(item, "agent");
     this.afterChange();
-    return { change, error: null, foreign: false };
+    return null;
   }
 
   /** A put that is to create is refused by Linux itself; anything else would harm what is not ours. */

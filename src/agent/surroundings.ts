@@ -133,8 +133,10 @@ export class Surroundings {
     const { ways, settlesAt } = settleWays(this.#ways, this.#lookups, this.#facts.links, now);
     this.#ways = ways;
     this.#unsettled = settlesAt !== null;
-    const links = [...[...this.#lookups.values()].map(({ onLink }) => onLink), ...[...ways.values()].map(({ link }) => link)];
-    const segments = links.filter((link) => link !== null).sort();
+    const links = new Set<string | null>();
+    for (const { onLink } of this.#lookups.values()) links.add(onLink);
+    for (const { link } of ways.values()) links.add(link);
+    const segments = [...links].filter((link) => link !== null).sort();
     this.#segments = [...new Set([...(this.#external === null ? [] : [this.#external.link.name]), ...segments])];
     return settlesAt;
   }

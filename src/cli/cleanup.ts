@@ -60,8 +60,8 @@ export function describeLeftovers({ items, rules }: Leftovers): readonly string[
  * @returns What could not be removed, one line each.
  */
 export async function remove(kernel: Kernel, run: Run, { items, rules }: Leftovers): Promise<readonly string[]> {
-  const outcomes = await kernel.apply(items.map((item) => ({ op: "drop", item })));
-  const failed = outcomes.flatMap(({ error, change }) => error === null ? [] : [`${describe(change.item)}: ${error}`]);
+  const refusals = await kernel.apply(items.map((item) => ({ op: "drop", item })));
+  const failed = [...refusals].map(([{ item }, { error }]) => `${describe(item)}: ${error}`);
   const problem = await perform(run, rules).then(() => [], (error: Error) => [error.message]);
   return [...failed, ...problem];
 }

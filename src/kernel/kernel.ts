@@ -9,7 +9,7 @@
 import type { Family, Ip } from "../model/ip.ts";
 import { familyOf } from "../model/ip.ts";
 import { type Change, describe, type Item, type Kind, rankOf, type VxlanLink } from "../model/item.ts";
-import type { Dirty, Facts, Kernel, Lookup, Observation, Outcome, Ownership } from "../model/kernel.ts";
+import type { Dirty, Facts, Kernel, Lookup, Observation, Ownership, Refusal } from "../model/kernel.ts";
 import { Connection, type Driver } from "../netlink/connection.ts";
 import { AnswerLostError, NetlinkError, type Request, request } from "../netlink/frame.ts";
 import { AF, NEXTHOP, ROUTE, RTM, TABLE_MAIN } from "../netlink/rtnl.ts";
@@ -71,15 +71,21 @@ class NetlinkKernel implements Kernel, Disposable {
     return observe(this.#connection, this.#wireguard, kinds, own, this.#links, this.#knowsNexthopObjects);
   }
 
-  async apply(changes: readonly Change[]): Promise<readonly Outcome[]> {
-    const outcomes: Outcome[] = [];
+  async apply(changes: readonly Change[]): Promise<ReadonlyMap<Change, Refusal>> {
+    const refusals = new Map<Change, Refusal>();
+    let turn = 0;
     for (const group of inOrder(changes)) {
       for (let from = 0; from < group.length; from += TURN) {
-        if (outcomes.length > 0) await new Promise((resolve) => setImmediate(resolve)); // events and requests get their turn
-        for (const outcome of this.#make(group.slice(from, from + TURN))) outcomes.push(outcome);
+        const part = group.slice(from, from + TURN);
+        turn += part.length;
+        if (turn > TURN) {
+          turn = part.length;
+          await new Promise((resolve) => setImmediate(resolve)); // events and requests get their turn
+        }
+        this.#make(part, refusals);
       }
     }
-    return outcomes;
+    return refusals;
   }
 
   watch(
@@ -113,43 +119,43 @@ class NetlinkKernel implements Kernel, Disposable {
   }
 
   /** Makes changes of one kind; nexthops and routes count as one. */
-  #make(changes: readonly Change[]): Outcome[] {
+  #make(changes: readonly Change[], refusals: Map<Change, Refusal>): void {
     switch (changes[0]!.item.kind) {
-      case "link": {
-        const outcomes = this.#send(changes);
+      case "link":
+        this.#send(changes, refusals);
         this.#readLinks();
-        return outcomes.map((outcome) => this.#configured(outcome));
-      }
+        for (const change of changes) if (!refusals.has(change)) this.#configure(change, refusals);
+        break;
       case "wireguard-peer":
-      case "allowed-ip": {
-        const results = this.#wireguard.send(changes, (link) => this.#indexOf(link));
-        return changes.map((change, i) => this.#outcome(change, results[i]!));
-      }
-      case "fdb": {
-        const outcomes = this.#send(changes);
-        outcomes.forEach((outcome) => this.#expectEcho(outcome));
-        return outcomes;
-      }
+      case "allowed-ip":
+        this.#wireguard.send(changes, (link) => this.#indexOf(link)).forEach((failed, i) =>
+          this.#refused(changes[i]!, failed, refusals)
+        );
+        break;
+      case "fdb":
+        this.#send(changes, refusals);
+        for (const change of changes) if (!refusals.has(change)) this.#expectEcho(change);
+        break;
       default:
-        return this.#send(changes);
+        this.#send(changes, refusals);
     }
   }
 
-  #expectEcho({ change: { op, item }, error }: Outcome): void {
-    if (error !== null || item.kind !== "fdb") return;
+  #expectEcho({ op, item }: Change): void {
+    if (item.kind !== "fdb") return;
     const index = this.#indexes.get(item.link); // what is dropped may have gone with its device
     if (index !== undefined) this.#echoes.expect(op, item, index);
   }
 
-  /** What came of a device, with its key if it has one. */
-  #configured(outcome: Outcome): Outcome {
-    const { change: { op, item }, error } = outcome;
-    if (error !== null || op === "drop" || item.kind !== "link" || item.type !== "wireguard") return outcome;
+  /** Gives a new device its key, if it has one. */
+  #configure(change: Change, refusals: Map<Change, Refusal>): void {
+    const { op, item } = change;
+    if (op === "drop" || item.kind !== "link" || item.type !== "wireguard") return;
     const failed = this.#wireguard.configure(item, this.#indexOf(item.name));
-    return failed === null ? outcome : { ...outcome, error: `Cannot set up ${describe(item)}: ${failed}` };
+    if (failed !== null) refusals.set(change, { error: `Cannot set up ${describe(item)}: ${failed}`, foreign: false });
   }
 
-  #send(changes: readonly Change[]): Outcome[] {
+  #send(changes: readonly Change[], refusals: Map<Change, Refusal>): void {
     const requests: Request[] = [];
     const spans = changes.map((change) => {
       const before = requests.length;
@@ -157,28 +163,31 @@ class NetlinkKernel implements Kernel, Disposable {
         this.#requests.add(change, requests);
         return requests.length - before;
       } catch (error) {
-        if (error instanceof NoSuchLinkError) return error;
-        throw error;
+        if (!(error instanceof NoSuchLinkError)) throw error;
+        this.#refused(change, error, refusals);
+        return 0;
       }
     });
     const results = this.#connection.send(requests);
     let at = 0;
-    return changes.map((change, i) => {
-      const span = spans[i]!;
-      if (span instanceof NoSuchLinkError) return this.#outcome(change, span);
+    spans.forEach((span, i) => {
       let failed: NetlinkError | AnswerLostError | null = null;
       for (const end = at + span; at < end; at++) failed ??= results[at]!;
-      return this.#outcome(change, failed);
+      this.#refused(changes[i]!, failed, refusals);
     });
   }
 
-  #outcome(change: Change, failed: Error | null): Outcome {
-    if (failed === null || (change.op === "drop" && isGone(failed))) return { change, error: null, foreign: false };
-    if (failed instanceof NoSuchLinkError) return { change, error: failed.message, foreign: false };
+  /** Notes a change that was refused, unless it was not. */
+  #refused(change: Change, failed: Error | null, refusals: Map<Change, Refusal>): void {
+    if (failed !== null && !(change.op === "drop" && isGone(failed))) refusals.set(change, this.#refusal(change, failed));
+  }
+
+  #refusal(change: Change, failed: Error): Refusal {
+    if (failed instanceof NoSuchLinkError) return { error: failed.message, foreign: false };
     const what = `Cannot ${change.op === "put" ? (change.old === null ? "add" : "replace") : "delete"} ${describe(change.item)}`;
     const exists = failed instanceof NetlinkError && failed.code === "EEXIST";
     const more = exists ? this.#holderOf(change.item) : remedyFor(change.item, failed);
-    return { change, error: `${what}: ${failed.message}${more === null ? "" : `: ${more}`}`, foreign: exists };
+    return { error: `${what}: ${failed.message}${more === null ? "" : `: ${more}`}`, foreign: exists };
   }
 
   /** Who holds what we wanted to create, in words. */

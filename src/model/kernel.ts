@@ -77,11 +77,9 @@ export interface Observation {
   readonly complete: boolean;
 }
 
-/** What came of a change. */
-export interface Outcome {
-  readonly change: Change;
-  /** `null` if the kernel did it. */
-  readonly error: string | null;
+/** Why a change was not made. */
+export interface Refusal {
+  readonly error: string;
   /** The item is held by somebody else: trying again helps only after they let go. */
   readonly foreign: boolean;
 }
@@ -104,8 +102,10 @@ export interface Kernel {
   /**
    * Makes changes, puts by rising rank and then drops by falling rank, but each IPv6 nexthop beside the route through it; a failing one
    * does not stop the others.
+   *
+   * @returns What was not done; all else was.
    */
-  apply(changes: readonly Change[]): Promise<readonly Outcome[]>;
+  apply(changes: readonly Change[]): Promise<ReadonlyMap<Change, Refusal>>;
   /** Calls back after every burst of changes that we did not make ourselves. */
   watch(own: () => Pick<Ownership, "links" | "networks" | "reversePath">, changed: (dirty: ReadonlySet<Dirty>) => void): Disposable;
 }

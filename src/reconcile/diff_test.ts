@@ -38,12 +38,14 @@ test("diff() drops downward: nothing is left that needs what is dropped", () => 
 test("diff() puts before it drops, so that a replacement is there first", () => {
   const other: Item = { kind: "route", dst: parseCidr("10.244.3.0/24"), to: 7, src: null };
   const changes = diff(tableOf([other]), tableOf([ITEMS[0]!]));
-  assert.deepEqual(changes, [{ op: "put", item: other, old: null }, { op: "drop", item: ITEMS[0] }]);
+  const drop = { op: "drop", key: keyOf(ITEMS[0]!), item: ITEMS[0] };
+  assert.deepEqual(changes, [{ op: "put", key: keyOf(other), item: other, old: null }, drop]);
 });
 
 test("diff() says what the kernel holds in the place of an item that is to be put", () => {
   const changed: Item = { kind: "fdb", link: "flannel.1", mac, dst: parseIp("192.0.2.9") };
-  assert.deepEqual(diff(tableOf([changed]), tableOf(ITEMS.slice(4, 5))), [{ op: "put", item: changed, old: ITEMS[4] }]);
+  const [change] = diff(tableOf([changed]), tableOf(ITEMS.slice(4, 5)));
+  assert.deepEqual(change, { op: "put", key: keyOf(changed), item: changed, old: ITEMS[4] });
 });
 
 test("diff() of the same is nothing", () => {

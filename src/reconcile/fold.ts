@@ -20,7 +20,7 @@ import {
   unusableAsPeer,
 } from "../model/ip.ts";
 import type { Endpoint, Lease, LeaseRecord, Network, Range } from "../model/lease.ts";
-import { type Annotated, carryOver } from "./lists.ts";
+import { difference } from "./lists.ts";
 import { type Claim, Territory } from "./territory.ts";
 
 /** What the rules compare a lease with. */
@@ -50,15 +50,11 @@ export interface Fold {
 
 /** What the rules say of a record by itself. */
 interface Verdict {
-  readonly record: LeaseRecord;
   /** `null` for our own lease, which nobody judges. */
   readonly rejected: Rejected | null;
   /** What the lease claims; nothing if it is rejected. */
   readonly claims: readonly Claim[];
 }
-
-type Judged = Annotated<LeaseRecord, Verdict>;
-const NONE: Judged = { values: [], known: [] };
 
 /** Sorts records, each with a key of its own, into peers and rejected ones. */
 export function fold(records: readonly LeaseRecord[], context: FoldContext): Fold {
@@ -68,7 +64,9 @@ export function fold(records: readonly LeaseRecord[], context: FoldContext): Fol
 /** Folds again and again, and remembers what it thought of a record as long as that has not been replaced. */
 export class Folder {
   #contextKey = "";
-  #judged: Judged = NONE;
+  #rules: Rules | null = null;
+  #records: readonly LeaseRecord[] = [];
+  readonly #verdicts = new Map<LeaseRecord, Verdict>();
   readonly #territory = new Territory();
   #rejected: readonly Rejected[] = [];
   #last: Fold = { peers: [], rejected: [] };
@@ -76,32 +74,44 @@ export class Folder {
   /** As {@linkcode fold}; the very same answer as before if nothing has changed. */
   fold(records: readonly LeaseRecord[], context: FoldContext): Fold {
     const key = keyOfContext(context);
-    const judged = judgeAll(records, this.#judged, key === this.#contextKey, context);
-    const { gone, fresh } = judged;
-    this.#contextKey = key;
-    this.#judged = judged;
+    const rules = this.#rules !== null && key === this.#contextKey ? this.#rules : new Rules(context);
+    const { gone, fresh } = rules === this.#rules
+      ? difference(this.#records, records)
+      : { gone: new Set(this.#verdicts.keys()), fresh: records };
+    [this.#rules, this.#contextKey, this.#records] = [rules, key, records];
     if (gone.size === 0 && fresh.length === 0) return this.#last;
-    this.#territory.change([...gone].flatMap(({ claims }) => claims), fresh.flatMap(({ claims }) => claims));
-    if ([...gone, ...fresh].some(({ rejected }) => rejected !== null)) {
-      this.#rejected = judged.known.flatMap(({ rejected }) => rejected ?? []);
+    const [dropped, made] = [this.#drop(gone), this.#judge(fresh, rules)];
+    this.#territory.change(dropped.flatMap(({ claims }) => claims), made.flatMap(({ claims }) => claims));
+    if ([...dropped, ...made].some(({ rejected }) => rejected !== null)) {
+      this.#rejected = [...this.#verdicts.values()].flatMap(({ rejected }) => rejected ?? []);
     }
     const { losers, leases } = this.#territory;
     const crowded = [...losers].map(([lease, reason]) => ({ key: lease.key, lease, reason }));
     const rejected = [...this.#rejected, ...crowded].sort((a, b) => a.key < b.key ? -1 : 1);
     return this.#last = { peers: leases, rejected };
   }
+
+  #drop(records: Iterable<LeaseRecord>): readonly Verdict[] {
+    const dropped: Verdict[] = [];
+    for (const record of records) {
+      dropped.push(this.#verdicts.get(record)!);
+      this.#verdicts.delete(record);
+    }
+    return dropped;
+  }
+
+  #judge(records: readonly LeaseRecord[], rules: Rules): readonly Verdict[] {
+    return records.map((record) => {
+      const verdict = rules.judge(record);
+      this.#verdicts.set(record, verdict);
+      return verdict;
+    });
+  }
 }
 
 /** All that a verdict depends on besides the record. */
 function keyOfContext({ network, own, addresses }: FoldContext): string {
   return JSON.stringify([network.ranges, own.key, own.endpoints.map(({ subnet, publicIp }) => [subnet, publicIp]), addresses]);
-}
-
-/** Judges all records but those that have a verdict, if those verdicts are good still. */
-function judgeAll(records: readonly LeaseRecord[], before: Judged, areGood: boolean, context: FoldContext) {
-  let rules: Rules | null = null;
-  const judge = (record: LeaseRecord) => (rules ??= new Rules(context)).judge(record);
-  return areGood ? carryOver(records, before, judge) : { ...carryOver(records, NONE, judge), gone: new Set(before.known) };
 }
 
 /** The rules for a record by itself. */
@@ -124,8 +134,8 @@ class Rules {
   }
 
   judge(record: LeaseRecord): Verdict {
-    if (record.key === this.#own.key) return { record, rejected: null, claims: [] };
-    const reject = (lease: Lease | null, reason: string) => ({ record, rejected: { key: record.key, lease, reason }, claims: [] });
+    if (record.key === this.#own.key) return { rejected: null, claims: [] };
+    const reject = (lease: Lease | null, reason: string) => ({ rejected: { key: record.key, lease, reason }, claims: [] });
     if ("reason" in record) return reject(null, record.reason);
     const { endpoints } = record.lease;
     const ours = endpoints.filter(({ subnet }) => this.#ranges[familyOf(subnet)] !== undefined);
@@ -140,7 +150,7 @@ class Rules {
     }
     const whole = ours.length === endpoints.length && record.lease.key === record.key;
     const lease = whole ? record.lease : { ...record.lease, key: record.key, endpoints: ours };
-    return { record, rejected: null, claims: ours.map(({ subnet }, i) => ({ lease, subnet, span: spans[i]!, main: i === 0 })) };
+    return { rejected: null, claims: ours.map(({ subnet }, i) => ({ lease, subnet, span: spans[i]!, main: i === 0 })) };
   }
 
   #wrongSubnet(subnet: Cidr, span: Span): string | null {

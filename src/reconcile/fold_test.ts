@@ -12,6 +12,7 @@ import { type Seeded, withSeeds } from "../../test/seed.ts";
 import { type Cidr, familyOf, type Ip, overlaps, parseCidr, parseIp } from "../model/ip.ts";
 import type { Lease, LeaseRecord } from "../model/lease.ts";
 import { type Fold, fold, type FoldContext, Folder } from "./fold.ts";
+import { difference } from "./lists.ts";
 
 const OWN = leaseOf(1);
 const ADDRESSES = ["192.0.2.1", "2001:db8::1", "127.0.0.1", "10.244.77.5", "fd00:10:244:77::5", "10.0.0.1"].map(parseIp);
@@ -194,8 +195,13 @@ test("a folder that remembers answers as one that does not, after any change", (
     const folder = new Folder();
     let records = hostile(chance, chance.of([5, 60, 120]));
     let now = assigned;
+    let before: readonly Lease[] = [];
     for (let step = 0; step < 20; step++) {
-      assert.equal(summary(folder.fold(records, now)), summary(fold(records, now)), `step ${step}`);
+      const folded = folder.fold(records, now);
+      assert.equal(summary(folded), summary(fold(records, now)), `step ${step}`);
+      const [told, found] = [difference(before, folded.peers), difference([...before], [...folded.peers])];
+      assert.deepEqual([told.gone, new Set(told.fresh)], [found.gone, new Set(found.fresh)], `step ${step}`);
+      before = folded.peers;
       const replacement = hostile(chance, 120);
       const share = chance.of([0, 0.02, 0.1, 0.8]);
       records = records.map((record) => chance.number() < share ? withKey(chance.of(replacement), record.key) : record);

@@ -1,7 +1,8 @@
 /**
  * What differs between two long lists that are nearly the same. Pure.
  *
- * Of thousands of peers hardly one changes at a time; to look into each of them would cost more than all the rest.
+ * Of thousands of peers hardly one changes at a time; to look at each of them would cost more than all the rest. So who makes a list out of
+ * another tells how, and nobody else need compare the two.
  *
  * @module
  */
@@ -10,6 +11,15 @@
 export interface Difference<T> {
   readonly gone: ReadonlySet<T>;
   readonly fresh: readonly T[];
+}
+
+/** Of lists whose makers have told it: which one they were made of, and how they differ from that. */
+const origins = new WeakMap<readonly unknown[], Difference<unknown> & { readonly before: readonly unknown[] }>();
+
+/** Tells {@linkcode difference} how a list differs from the one that it was made of; neither is changed from now on. */
+export function tellDifference<T>(before: readonly T[], now: readonly T[], { gone, fresh }: Difference<T>): void {
+  origins.delete(before); // a chain of all lists there ever were would never be given back
+  origins.set(now, { before, gone, fresh });
 }
 
 /**
@@ -25,6 +35,9 @@ export interface Difference<T> {
  * ```
  */
 export function difference<T>(before: readonly T[], now: readonly T[]): Difference<T> {
+  if (before === now) return { gone: new Set(), fresh: [] };
+  const origin = origins.get(now);
+  if (origin?.before === before) return origin as Difference<T>;
   let start = 0;
   while (start < before.length && before[start] === now[start]) start++;
   let [oldEnd, newEnd] = [before.length, now.length];
@@ -32,52 +45,4 @@ export function difference<T>(before: readonly T[], now: readonly T[]): Differen
   const gone = new Set(before.slice(start, oldEnd));
   const fresh = now.slice(start, newEnd).filter((value) => !gone.delete(value));
   return { gone, fresh };
-}
-
-/** A list of values, and what is known of each, in the same order. */
-export interface Annotated<T, K> {
-  readonly values: readonly T[];
-  readonly known: readonly K[];
-}
-
-/** An annotated list, and how what is known differs from what was known of the one before. */
-export interface Carried<T, K> extends Annotated<T, K>, Difference<K> {}
-
-/**
- * Carries what is known of the values of one list over to another that is nearly the same.
- *
- * @param make Makes what is known of a value that was not in the former list.
- *
- * @example Usage
- * ```ts
- * import { carryOver } from "./lists.ts";
- * import assert from "node:assert/strict";
- *
- * const before = { values: ["a", "b", "c"], known: [1, 2, 3] };
- * const { known, gone, fresh } = carryOver(["a", "x", "c"], before, () => 4);
- * assert.deepEqual([known, [...gone], fresh], [[1, 4, 3], [2], [4]]);
- * ```
- */
-export function carryOver<T, K>(values: readonly T[], before: Annotated<T, K>, make: (value: T) => K): Carried<T, K> {
-  const { values: old, known: oldKnown } = before;
-  let start = 0;
-  while (start < old.length && start < values.length && old[start] === values[start]) start++;
-  let [oldEnd, newEnd] = [old.length, values.length];
-  while (oldEnd > start && newEnd > start && old[oldEnd - 1] === values[newEnd - 1]) [oldEnd, newEnd] = [oldEnd - 1, newEnd - 1];
-  const gone = new Set(oldKnown.slice(start, oldEnd));
-  const fresh: K[] = [];
-  if (gone.size === 0 && start === newEnd) return { ...before, gone, fresh };
-  const moved = new Map(old.slice(start, oldEnd).map((value, i) => [value, oldKnown[start + i]!]));
-  const between = values.slice(start, newEnd).map((value) => {
-    const known = moved.get(value);
-    if (known === undefined) return fresh[fresh.push(make(value)) - 1]!;
-    gone.delete(known);
-    return known;
-  });
-  if (between.length !== oldEnd - start) {
-    return { values, known: oldKnown.slice(0, start).concat(between, oldKnown.slice(oldEnd)), gone, fresh };
-  }
-  const known = oldKnown.slice(); // as a rule, and one copy instead of three
-  between.forEach((it, i) => known[start + i] = it);
-  return { values, known, gone, fresh };
 }

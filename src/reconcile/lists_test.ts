@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { seeded } from "../../test/seed.ts";
-import { carryOver, difference } from "./lists.ts";
+import { difference, tellDifference } from "./lists.ts";
 
 /** A list that is nearly like another: some are missing, some new, some elsewhere. */
 function changed(list: readonly string[], number: () => number, fresh: () => string): string[] {
@@ -22,24 +22,28 @@ function changed(list: readonly string[], number: () => number, fresh: () => str
   return now;
 }
 
-test("what is known is carried over to the list as it is now, and what differs is told", () => {
+test("what differs is found, and told by who knows it", () => {
   const chance = seeded(7);
   let count = 0;
   const fresh = () => `v${count++}`;
-  let before = Array.from({ length: 12 }, fresh).map((value) => ({ value }));
+  let before = Array.from({ length: 12 }, fresh);
   for (let round = 0; round < 2000; round++) {
-    const now = changed(before.map(({ value }) => value), () => chance.number(), fresh);
-    const made: string[] = [];
-    const former = { values: before.map(({ value }) => value), known: before };
-    const { values, known: list, gone, fresh: added } = carryOver(now, former, (value) => (made.push(value), { value }));
-    assert.deepEqual(values, now);
-    assert.deepEqual(list.map(({ value }) => value), now);
-    assert.deepEqual([...gone], before.filter((it) => !list.includes(it)));
-    assert.deepEqual(added, list.filter((it) => !before.includes(it)));
-    assert.deepEqual(made, added.map(({ value }) => value));
-    const told = difference(before, list);
-    assert.deepEqual([[...told.gone], told.fresh], [[...gone], added]);
-    before = [...list];
-    if (before.length < 6) before = Array.from({ length: 12 }, fresh).map((value) => ({ value }));
+    const now = changed(before, () => chance.number(), fresh);
+    const gone = new Set(before.filter((it) => !now.includes(it)));
+    const added = now.filter((it) => !before.includes(it));
+    assert.deepEqual(difference(before, now), { gone, fresh: added });
+    before = now.length < 6 ? Array.from({ length: 12 }, fresh) : now;
   }
+});
+
+test("a list tells how it was made, of the one that it was made of only", () => {
+  const [first, second, third] = [["a", "b"], ["b", "c"], ["c", "d"]];
+  const told = { gone: new Set(["a"]), fresh: ["c"] };
+  tellDifference(first, second, told);
+  assert.equal(difference(first, second).gone, told.gone, "nothing is compared");
+  assert.deepEqual(difference(["x", "b"], second), { gone: new Set(["x"]), fresh: ["c"] });
+  assert.deepEqual(difference(second, second), { gone: new Set(), fresh: [] });
+  tellDifference(second, third, { gone: new Set(["b"]), fresh: ["d"] });
+  assert.deepEqual(difference(first, third), { gone: new Set(["a", "b"]), fresh: ["c", "d"] });
+  assert.deepEqual(difference(first, second), told);
 });

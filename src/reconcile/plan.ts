@@ -13,7 +13,7 @@ import { type Cidr, familyOf, type Ip } from "../model/ip.ts";
 import { CompactMap } from "../model/compact_map.ts";
 import { type Item, keyOf } from "../model/item.ts";
 import type { Endpoint, Lease } from "../model/lease.ts";
-import { type Annotated, carryOver, difference } from "./lists.ts";
+import { difference } from "./lists.ts";
 import { holdersOf, NexthopIds, throughNexthop } from "./nexthops.ts";
 import type { Waiting } from "./retain.ts";
 
@@ -80,14 +80,18 @@ interface Draft {
   readonly items: readonly Item[];
 }
 
+/** What the last plan was made with, besides its input. */
+interface Seen {
+  readonly edition: number;
+  readonly nexthops: Nexthops;
+}
+
 /** What is known of a peer. */
 interface Known {
   readonly lease: Lease;
   readonly drafts: readonly Draft[];
   planned: PlannedPeer;
 }
-
-const NOTHING: Annotated<Lease, Known> = { values: [], known: [] };
 
 /** Plans, remembering what each peer's plan was made of. */
 export class Planner {
@@ -96,8 +100,8 @@ export class Planner {
   #named: readonly Lease[] = [];
   #ids: ReadonlyMap<Cidr, number> = new Map();
   readonly #items = new CompactMap<string, Item>();
-  #last: Pick<PlanInput, "backend" | "sides" | "ways"> & { readonly edition: number; readonly nexthops: Nexthops } | null = null;
-  #known: Annotated<Lease, Known> = NOTHING;
+  #last: Pick<PlanInput, "backend" | "sides" | "peers" | "ways"> & Seen | null = null;
+  readonly #known = new Map<Lease, Known>();
   /** `null` until somebody asks for them: as a rule nobody does between two changes. */
   #peers: readonly PlannedPeer[] | null = null;
   #waiting: readonly Waiting[] = [];
@@ -125,15 +129,13 @@ export class Planner {
     const sameWays = ways !== undefined && ways === last?.ways && same(nexthops, last.nexthops);
     const sameAnswers = edition === last?.edition;
     const asks = (known: Known) => (!sameWays && !isCurrent(known, nexthops)) || (!sameAnswers && !isAnswered(known, input));
-    const recalled = this.#recall(input, nexthops, anew, sameWays && sameAnswers ? null : asks);
-    const { known: now, gone, fresh } = recalled;
-    if (gone.size > 0) backend.forget(vanished(gone, fresh));
-    this.#last = { backend, sides, ways, edition, nexthops };
-    this.#known = recalled;
+    const { gone, fresh } = this.#recall(input, nexthops, anew, sameWays && sameAnswers ? null : asks);
+    if (gone.length > 0) backend.forget(vanished(gone, fresh));
+    this.#last = { backend, sides, peers: input.peers, ways, edition, nexthops };
     const touched = anew || this.#clashes ? null : this.#replace(gone, fresh);
-    if (touched === null) this.#settleAll(input, now);
-    if (touched === null || gone.size > 0 || fresh.length > 0) this.#peers = null;
-    const peers = () => this.#peers ??= now.map(({ planned }) => planned);
+    if (touched === null) this.#settleAll(input);
+    if (touched === null || gone.length + fresh.length > 0) this.#peers = null;
+    const peers = () => this.#peers ??= input.peers.flatMap((lease) => this.#known.get(lease)?.planned ?? []);
     if (touched === null || this.#waiting.length > 0 || [...gone, ...fresh].some(waits)) this.#waiting = waitingOf(peers());
     const [items, waiting, version] = [this.#items, this.#waiting, ++this.#version];
     return {
@@ -153,20 +155,22 @@ export class Planner {
     return { ids, holders: holdersOf(ids, foreign) };
   }
 
-  /** What is known of each peer: all is asked anew, or what has another lease and what `asks` names, if it is there. */
+  /** Comes to know each peer: all is asked anew, or what has another lease and what `asks` names, if it is there. */
   #recall(input: PlanInput, nexthops: Nexthops, anew: boolean, asks: ((known: Known) => boolean) | null) {
-    const make = (lease: Lease) => knownOf(lease, input, nexthops);
-    const { peers } = input;
-    const { known: before } = this.#known;
-    if (anew) return { ...carryOver(peers, NOTHING, make), gone: new Set(before) };
-    const carried = carryOver(peers, this.#known, make);
-    if (asks === null || carried.fresh.length === peers.length) return carried;
-    const known = carried.known.map((it) => asks(it) ? make(it.lease) : it);
-    return { values: peers, known, ...difference(before, known) };
+    const known = this.#known;
+    const { gone, fresh } = anew ? { gone: known.keys(), fresh: input.peers } : difference(this.#last!.peers, input.peers);
+    const lost = new Set(gone);
+    const asked = asks === null || anew ? [] : [...known.values()].filter((it) => !lost.has(it.lease) && asks(it));
+    const again = asked.map(({ lease }) => lease);
+    const old = [...lost, ...again].map((lease) => known.get(lease)!);
+    const made = [...again, ...fresh].map((lease) => knownOf(lease, input, nexthops));
+    for (const { lease } of old) known.delete(lease);
+    for (const it of made) known.set(it.lease, it);
+    return { gone: old, fresh: made };
   }
 
   /** Takes over what has changed; `null` if peers clash. */
-  #replace(gone: ReadonlySet<Known>, fresh: readonly Known[]): ReadonlySet<string> | null {
+  #replace(gone: readonly Known[], fresh: readonly Known[]): ReadonlySet<string> | null {
     const touched = new Set<string>();
     for (const { planned } of gone) {
       for (const key of planned.sides.flatMap(({ keys }) => keys)) {
@@ -185,15 +189,16 @@ export class Planner {
   }
 
   /** Lets all peers have their items, one after the other. */
-  #settleAll({ backend, sides, blackhole = false }: PlanInput, peers: readonly Known[]): void {
+  #settleAll({ backend, sides, peers, blackhole = false }: PlanInput): void {
     this.#clashes = true; // should the backend fail
     const own: Item[] = sides.flatMap((side) => backend.node(side) ?? []);
     if (blackhole) { for (const { subnet } of sides) own.push({ kind: "blackhole", dst: subnet }); }
     this.#clashes = false;
     this.#items.clear();
     for (const item of own) this.#items.set(keyOf(item), item);
-    for (const known of peers) {
-      known.planned = { lease: known.lease, sides: known.drafts.map((draft) => this.#settle(draft)) };
+    for (const lease of peers) {
+      const known = this.#known.get(lease)!;
+      known.planned = { lease, sides: known.drafts.map((draft) => this.#settle(draft)) };
     }
   }
 
@@ -211,8 +216,8 @@ export class Planner {
 
   /** The subnet for which an item is planned: the first peer that names it, since those behind have not been settled. */
   #ownerOf(key: string): Cidr | undefined {
-    for (const { planned } of this.#known.known) {
-      for (const { keys, subnet } of planned.sides) if (keys.includes(key)) return subnet;
+    for (const lease of this.#last!.peers) {
+      for (const { keys, subnet } of this.#known.get(lease)!.planned.sides) if (keys.includes(key)) return subnet;
     }
     return undefined;
   }
@@ -261,9 +266,9 @@ function isAnswered({ lease, drafts }: Known, input: PlanInput): boolean {
 }
 
 /** The subnets of those that are gone and have not come back. */
-function vanished(gone: ReadonlySet<Known>, fresh: readonly Known[]): readonly Cidr[] {
+function vanished(gone: readonly Known[], fresh: readonly Known[]): readonly Cidr[] {
   const back = new Set(subnetsOf(fresh.map(({ lease }) => lease)));
-  return subnetsOf([...gone].map(({ lease }) => lease)).filter((subnet) => !back.has(subnet));
+  return subnetsOf(gone.map(({ lease }) => lease)).filter((subnet) => !back.has(subnet));
 }
 
 function knownOf(lease: Lease, input: PlanInput, nexthops: Nexthops): Known {

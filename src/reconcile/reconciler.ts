@@ -8,9 +8,9 @@
  * @module
  */
 
-import { type Change, describe, type Item, keyOf, type Kind, KINDS, same } from "../model/item.ts";
-import type { Dirty, Kernel, Outcome, Ownership } from "../model/kernel.ts";
-import { diff } from "./diff.ts";
+import { type Change, describe, type Item, type Kind, KINDS, same } from "../model/item.ts";
+import type { Dirty, Kernel, Ownership, Refusal } from "../model/kernel.ts";
+import { diff, type KeyedChange } from "./diff.ts";
 import { Fights, pauseAfter } from "./fights.ts";
 import { kindOf, Ledger } from "./ledger.ts";
 import type { Plan } from "./plan.ts";
@@ -64,8 +64,8 @@ export class Reconciler {
   readonly #foreign = new Map<string, string>();
   readonly #failures = new Map<string, Failure>();
   readonly #fights = new Fights();
-  /** Since when something is not needed any more, by key. */
-  readonly #unneeded = new Map<string, number>();
+  /** When something that is not needed any more may go, by key. */
+  readonly #lingering = new Map<string, number>();
   /** Keys of what was in place until somebody changed it: to put that again is a repair. */
   readonly #harmed = new Set<string>();
   #complete = true;
@@ -126,16 +126,17 @@ export class Reconciler {
    *
    * @param now Milliseconds of the caller's clock.
    */
-  changes(goal: Goal, now: number): Change[] {
+  changes(goal: Goal, now: number): KeyedChange[] {
     this.#want(goal.plan);
     this.#forget();
     const stirred = new Set(this.#stirred);
     this.#stirred.clear();
     let kept: ReadonlySet<string> | null = null;
-    return diff(goal.plan.items, this.#ledger.found, this.#ledger.differing).filter((change) => {
+    const keys = [...this.#ledger.differing].filter((key) => (this.#lingering.get(key) ?? 0) <= now);
+    return diff(goal.plan.items, this.#ledger.found, keys).filter((change) => {
       if (change.op === "put") return this.#mayPut(change, now, stirred.has(change.item.kind));
       kept ??= retained(this.#ledger.found, goal.plan.waiting);
-      return !kept.has(keyOf(change.item)) && this.#mayDrop(change, goal, now);
+      return !kept.has(change.key) && this.#mayDrop(change, goal, now);
     });
   }
 
@@ -158,12 +159,18 @@ export class Reconciler {
     return { changed, failed, retryAt: this.#retryAt(now) };
   }
 
-  async #apply(changes: readonly Change[], now: number, changed: Change[]): Promise<void> {
-    try {
-      for (const outcome of await this.#kernel.apply(changes)) this.#note(outcome, now, changed);
-    } catch (error) {
+  async #apply(changes: readonly KeyedChange[], now: number, changed: Change[]): Promise<void> {
+    const refusals = await this.#kernel.apply(changes).catch((error) => {
       this.#soil(KINDS); // who knows what was done
       throw error;
+    });
+    for (const change of changes) {
+      const refusal = refusals.get(change);
+      if (refusal !== undefined) this.#noteRefusal(change, refusal, now);
+      else {
+        this.#noteDone(change, now);
+        changed.push(change);
+      }
     }
   }
 
@@ -196,37 +203,36 @@ export class Reconciler {
     this.#ledger.want(items, known);
     if (known === null) this.#harmed.clear();
     else known.forEach((key) => this.#harmed.delete(key));
+    for (const key of known ?? this.#lingering.keys()) if (items.has(key)) this.#lingering.delete(key);
     this.#version = version;
   }
 
   /** Forgets what has settled itself. */
   #forget(): void {
-    const { differing, wanted } = this.#ledger;
+    const { differing } = this.#ledger;
     for (const key of this.#failures.keys()) if (!differing.has(key)) this.#failures.delete(key);
     for (const key of this.#harmed) if (!differing.has(key)) this.#harmed.delete(key);
-    for (const key of this.#unneeded.keys()) if (!differing.has(key) || wanted.has(key)) this.#unneeded.delete(key);
+    for (const key of this.#lingering.keys()) if (!differing.has(key)) this.#lingering.delete(key);
   }
 
-  #mayDrop({ item }: Change, { dropStale }: Goal, now: number): boolean {
+  #mayDrop({ key, item }: KeyedChange, { dropStale }: Goal, now: number): boolean {
     if (!dropStale || !this.#complete) return false;
-    const key = keyOf(item);
     const linger = LINGER[item.kind];
-    if (linger !== undefined) {
-      if (!this.#unneeded.has(key)) this.#unneeded.set(key, now);
-      if (now - this.#unneeded.get(key)! < linger) return false;
+    if (linger !== undefined && !this.#lingering.has(key)) {
+      this.#lingering.set(key, now + linger);
+      return false;
     }
     return (this.#failures.get(key)?.retryAt ?? 0) <= now;
   }
 
-  #mayPut(change: Change, now: number, stirred: boolean): boolean {
+  #mayPut(change: KeyedChange, now: number, stirred: boolean): boolean {
     if (this.#failures.size + this.#foreign.size + this.#harmed.size === 0) return true;
-    const { item } = change;
-    const key = keyOf(item);
+    const { key, item } = change;
     const failure = this.#failures.get(key);
     if (!stirred && failure !== undefined && failure.retryAt > now && same(failure.item, item)) return false;
     const holder = this.#foreign.get(key);
     if (holder !== undefined) {
-      this.#fail(item, holder, now);
+      this.#fail(key, item, holder, now);
       return false;
     }
     const until = this.#harmed.has(key) ? this.#fights.pausedUntil(key) : 0;
@@ -237,27 +243,23 @@ export class Reconciler {
     return false;
   }
 
-  #note({ change, error, foreign }: Outcome, now: number, changed: Change[]): void {
-    const { item } = change;
-    const key = keyOf(item);
-    if (error !== null) {
-      const first = !this.#failures.has(key);
-      this.#fail(item, error, now);
-      if (first && !foreign) this.#soil([item.kind]); // something is not as it was thought to be
-      return;
-    }
-    this.#failures.delete(key);
-    changed.push(change);
-    if (change.op === "drop") this.#ledger.drop(key);
+  #noteRefusal({ key, item }: KeyedChange, { error, foreign }: Refusal, now: number): void {
+    const first = !this.#failures.has(key);
+    this.#fail(key, item, error, now);
+    if (first && !foreign) this.#soil([item.kind]); // something is not as it was thought to be
+  }
+
+  #noteDone({ op, key, item }: KeyedChange, now: number): void {
+    if (this.#failures.size > 0) this.#failures.delete(key);
+    if (op === "drop") this.#ledger.drop(key);
     else {
       this.#ledger.put(key, item);
-      if (this.#harmed.delete(key)) this.#fights.repaired(key, now);
+      if (this.#harmed.size > 0 && this.#harmed.delete(key)) this.#fights.repaired(key, now);
     }
     if (item.kind === "link") this.#soil(KINDS); // a device takes with it what is on it
   }
 
-  #fail(item: Item, reason: string, now: number): void {
-    const key = keyOf(item);
+  #fail(key: string, item: Item, reason: string, now: number): void {
     const before = this.#failures.get(key);
     const attempts = before !== undefined && same(before.item, item) ? before.attempts + 1 : 1;
     this.#failures.set(key, { item, reason, attempts, retryAt: now + pauseAfter(attempts) });
@@ -267,9 +269,9 @@ export class Reconciler {
     let at = this.#dirty.size > 0 ? now + LOOK_AGAIN : Infinity;
     for (const { retryAt } of this.#failures.values()) at = Math.min(at, retryAt);
     const due = new Map<Kind, number>(); // what lingers goes all at once, after the last of its kind; what stays then is a failure
-    for (const [key, since] of this.#unneeded) {
+    for (const [key, when] of this.#lingering) {
       const kind = kindOf(key);
-      due.set(kind, Math.max(due.get(kind) ?? -Infinity, since + LINGER[kind]!));
+      due.set(kind, Math.max(due.get(kind) ?? -Infinity, when));
     }
     for (const when of due.values()) if (when > now) at = Math.min(at, when);
     return at === Infinity ? null : at;

@@ -9,6 +9,7 @@
 
 import { type Cidr, compareSpans, lengthOf, type Span } from "../model/ip.ts";
 import type { Lease } from "../model/lease.ts";
+import { difference, tellDifference } from "./lists.ts";
 
 /** A subnet of a lease that keeps the rules by itself. */
 export interface Claim {
@@ -28,7 +29,8 @@ export class Territory {
   #claims: Claim[] = [];
   /** The main ones among them, and their leases, in the same order. */
   #mains: Claim[] = [];
-  #leases: Lease[] = [];
+  #mainLeases: Lease[] = [];
+  #leases: readonly Lease[] = [];
   #losers: ReadonlyMap<Lease, string> = new Map();
 
   /** The leases that must give way, with the reason. */
@@ -38,34 +40,51 @@ export class Territory {
 
   /** The others, sorted by their first subnets. */
   get leases(): readonly Lease[] {
-    return this.#losers.size === 0 ? this.#leases.slice() : this.#leases.filter((lease) => !this.#losers.has(lease));
+    return this.#leases;
   }
 
   /** Takes claims away, and adds others. */
   change(gone: readonly Claim[], fresh: readonly Claim[]): void {
-    if (gone.length + fresh.length > FEW) {
-      const lost = new Set(gone);
-      this.#claims = [...this.#claims.filter((claim) => !lost.has(claim)), ...fresh].sort(compareClaims);
-      this.#mains = this.#claims.filter(({ main }) => main);
-      this.#leases = this.#mains.map(({ lease }) => lease);
-      this.#losers = separate(this.#claims);
-      return;
-    }
-    gone.forEach((claim) => this.#remove(claim));
+    const [before, lost] = [this.#leases, this.#losers];
+    if (gone.length + fresh.length > FEW) this.#changeMany(gone, fresh);
+    else this.#changeFew(gone, fresh);
+    const losers = this.#losers;
+    this.#leases = losers.size === 0 ? this.#mainLeases.slice() : this.#mainLeases.filter((lease) => !losers.has(lease));
+    if (lost.size + losers.size === 0) tellDifference(before, this.#leases, difference(leasesOf(gone), leasesOf(fresh)));
+  }
+
+  #changeMany(gone: readonly Claim[], fresh: readonly Claim[]): void {
+    const lost = new Set(gone);
+    this.#claims = [...this.#claims.filter((claim) => !lost.has(claim)), ...fresh].sort(compareClaims);
+    this.#mains = this.#claims.filter(({ main }) => main);
+    this.#mainLeases = leasesOf(this.#mains);
+    this.#losers = separate(this.#claims);
+  }
+
+  #changeFew(gone: readonly Claim[], fresh: readonly Claim[]): void {
+    const replaced = new Map(gone.flatMap((claim) => {
+      const other = fresh.find((it) => haveOnePlace(claim, it)); // as a rule: a lease says something else of the same subnet
+      return other === undefined ? [] : [[claim, other]];
+    }));
+    const kept = new Set(replaced.values());
+    gone.forEach((claim) => this.#remove(claim, replaced.get(claim)));
     let peaceful = this.#losers.size === 0;
     for (const claim of fresh) {
+      if (kept.has(claim)) continue;
       const at = this.#insert(claim);
       peaceful &&= !meet(this.#claims[at - 1], claim) && !meet(claim, this.#claims[at + 1]);
     }
     if (!peaceful) this.#losers = separate(this.#claims);
   }
 
-  #remove(claim: Claim): void {
-    this.#claims.splice(placeOf(this.#claims, claim), 1);
+  /** Takes a claim out, and another into its place if there is one. */
+  #remove(claim: Claim, other?: Claim): void {
+    const others = other === undefined ? [] : [other];
+    this.#claims.splice(placeOf(this.#claims, claim), 1, ...others);
     if (!claim.main) return;
     const at = placeOf(this.#mains, claim);
-    this.#mains.splice(at, 1);
-    this.#leases.splice(at, 1);
+    this.#mains.splice(at, 1, ...others);
+    this.#mainLeases.splice(at, 1, ...leasesOf(others));
   }
 
   /** Sorts a claim in; returns its place among all. */
@@ -73,7 +92,7 @@ export class Territory {
     if (claim.main) {
       const at = placeOf(this.#mains, claim);
       this.#mains.splice(at, 0, claim);
-      this.#leases.splice(at, 0, claim.lease);
+      this.#mainLeases.splice(at, 0, claim.lease);
     }
     const at = placeOf(this.#claims, claim);
     this.#claims.splice(at, 0, claim);
@@ -81,8 +100,17 @@ export class Territory {
   }
 }
 
+function leasesOf(claims: readonly Claim[]): Lease[] {
+  return claims.flatMap(({ lease, main }) => main ? lease : []);
+}
+
 function compareClaims(a: Claim, b: Claim): number {
   return compareSpans(a.span, b.span) || (a.lease.key < b.lease.key ? -1 : 1);
+}
+
+/** Whether a claim belongs where another is. */
+function haveOnePlace(a: Claim, b: Claim): boolean {
+  return compareSpans(a.span, b.span) === 0 && a.lease.key === b.lease.key && a.main === b.main;
 }
 
 /** Where a claim belongs among sorted ones. */

@@ -25,7 +25,7 @@ import {
   same,
   type VxlanLink,
 } from "../../src/model/item.ts";
-import type { Kernel, Observation, Outcome, Ownership } from "../../src/model/kernel.ts";
+import type { Kernel, Observation, Ownership, Refusal } from "../../src/model/kernel.ts";
 import { run } from "./command.ts";
 
 /** What the tests hold for their own. */
@@ -111,25 +111,29 @@ export class Room implements Disposable {
     return this.look().items.get(keyOf(item)) ?? null;
   }
 
-  /** Puts an item over what is there, whatever comes of it. */
-  async attempt(item: Item): Promise<Outcome> {
-    const [outcome] = await this.kernel.apply([{ op: "put", item, old: this.held(item) }]);
-    return outcome!;
+  /** Puts an item over what is there, which is refused. */
+  async refused(item: Item): Promise<Refusal> {
+    const [refusal] = (await this.#put(item)).values();
+    assert.ok(refusal !== undefined, `${describe(item)} was put`);
+    return refusal;
   }
 
   /** Puts items over what is there, and checks that the kernel holds them then. */
   async put(...items: readonly Item[]): Promise<void> {
     for (const item of items) {
-      assert.equal((await this.attempt(item)).error, null);
+      assert.deepEqual([...await this.#put(item)], []);
       this.assertHeld(item);
     }
   }
 
   /** Drops an item, and checks that it is gone. */
   async drop(item: Item): Promise<void> {
-    const [outcome] = await this.kernel.apply([{ op: "drop", item }]);
-    assert.equal(outcome!.error, null);
+    assert.deepEqual([...await this.kernel.apply([{ op: "drop", item }])], []);
     assert.equal(this.held(item), null);
+  }
+
+  #put(item: Item) {
+    return this.kernel.apply([{ op: "put", item, old: this.held(item) }]);
   }
 
   assertHeld(item: Item): void {

@@ -83,15 +83,15 @@ labTest("wireguard devices keep their key and port", async () => {
     words("ip link set flannel-wg down"),
     words("ip link del flannel-wg"),
   );
-  const absent = await room.attempt({ ...link, port: 7, privateKeyFile: `${FOLDER}/none` });
-  assert.match(absent.error!, /Cannot set up link flannel-wg .*ENOENT.*\/run\/keys\/none/);
+  const absent = await room.refused({ ...link, port: 7, privateKeyFile: `${FOLDER}/none` });
+  assert.match(absent.error, /Cannot set up link flannel-wg .*ENOENT.*\/run\/keys\/none/);
   const { file, key } = await keyIn("odd");
-  const odd = await room.attempt({ ...link, port: 7, privateKeyFile: file });
-  assert.ok(odd.error!.includes(`the key in "${file}" is that of ${publicKeyOf(key)}, not of ${link.publicKey}`), odd.error!);
-  assert.equal(odd.error!.includes(key), false, "a private key in a message");
+  const odd = await room.refused({ ...link, port: 7, privateKeyFile: file });
+  assert.ok(odd.error.includes(`the key in "${file}" is that of ${publicKeyOf(key)}, not of ${link.publicKey}`), odd.error);
+  assert.equal(odd.error.includes(key), false, "a private key in a message");
   writeFileSync(file, "no key");
   chmodSync(file, 0o400);
-  assert.match((await room.attempt({ ...link, port: 7, privateKeyFile: file })).error!, /"\/run\/keys\/odd" holds no key/);
+  assert.match((await room.refused({ ...link, port: 7, privateKeyFile: file })).error, /"\/run\/keys\/odd" holds no key/);
   await room.drop(link);
 }, noWireguard);
 

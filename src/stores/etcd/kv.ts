@@ -255,15 +255,28 @@ function keyValuesOf(reply: Reply): readonly KeyValue[] {
 function keyValueOf({ key, value = "", create_revision = "0", mod_revision = "0", lease = NO_LEASE }: RawKeyValue): KeyValue {
   return {
     key: keyText(key),
-    value: Buffer.from(value, "base64").toString(),
+    value: textOf(value),
     createRevision: Number(create_revision),
     modRevision: Number(mod_revision),
     lease,
   };
 }
 
+/** What was sent in base64; nearly all of it is ASCII, for which this is several times as quick as a Buffer. */
+function textOf(encoded: string): string {
+  const bytes = atob(encoded);
+  return NOT_ASCII.test(bytes) ? Buffer.from(bytes, "latin1").toString() : bytes;
+}
+
+const NOT_ASCII = /[\x80-\xff]/;
+
 function keyText(encoded: string): string {
-  const bytes = Buffer.from(encoded, "base64");
+  const bytes = atob(encoded);
+  if (bytes.length <= LONGEST_KEY && !NOT_ASCII.test(bytes)) return bytes;
+  return strangeKey(Buffer.from(bytes, "latin1"));
+}
+
+function strangeKey(bytes: Buffer): string {
   if (bytes.length > LONGEST_KEY) {
     const digest = createHash("sha256").update(bytes).digest("hex");
     return `${bytes.toString("latin1", 0, LONGEST_KEY)}... (${bytes.length} bytes, SHA-256 ${digest})`;

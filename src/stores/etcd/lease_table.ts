@@ -85,8 +85,8 @@ export class LeaseTable {
    */
   end(known: number, replaced: boolean): boolean {
     const [before, coming] = [this.#entries, this.#coming!];
-    const lost = replaced ||
-      [...coming].some(([name, it]) => it.modRevision <= known && before.get(name)?.modRevision !== it.modRevision);
+    let lost = replaced;
+    for (const [name, it] of coming) lost ||= it.modRevision <= known && before.get(name)?.modRevision !== it.modRevision;
     this.#coming = null;
     this.#entries = new Map();
     for (const [name, it] of coming) {
@@ -137,7 +137,13 @@ export class LeaseTable {
 
   /** The subnets that the keys name, whatever stands under them, but for some. */
   subnets(without: ReadonlySet<string>): readonly Cidr[] {
-    return [...this.#entries.keys()].flatMap((name) => without.has(name) ? [] : subnetsNamed(name));
+    const subnets: Cidr[] = [];
+    for (const [name, { record }] of this.#entries) {
+      if (without.has(name)) continue;
+      if ("lease" in record) { for (const { subnet } of record.lease.endpoints) subnets.push(subnet); }
+      else subnets.push(...subnetsNamed(name));
+    }
+    return subnets;
   }
 
   /** Follows: what is told begins with all there is. */
