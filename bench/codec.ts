@@ -18,6 +18,7 @@ import { Requests } from "../src/kernel/apply.ts";
 import type { Request } from "../src/netlink/frame.ts";
 import { ROUTE } from "../src/netlink/rtnl.ts";
 import { Writer } from "../src/netlink/wire.ts";
+import { type Edition, editionOf } from "../src/reconcile/lists.ts";
 import { diff } from "../src/reconcile/diff.ts";
 import { fold } from "../src/reconcile/fold.ts";
 import { inProcess } from "../src/reconcile/in_process.ts";
@@ -68,14 +69,14 @@ const options = { Type: "vxlan", VNI: 1, Port: 0, GBP: false, Learning: false, M
 const backend = inProcess(vxlan as unknown as Backend, options);
 const sides = [side];
 const context = { network, own, addresses: [side.address] };
-const input = (peers: readonly Lease[]) => ({
+const input = (peers: Edition<Lease>) => ({
   backend,
   sides,
   peers,
   nexthopObjects: true,
   foreign: new Map<string, string>(),
 });
-const { peers } = fold(records, context);
+const peers: Edition<Lease> = { ...editionOf(fold(records, context).peers), version: 1 };
 const planner = new Planner();
 const { items } = planner.plan(input(peers));
 const oneGone = new Map([...items].slice(0, -1));

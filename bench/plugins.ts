@@ -22,6 +22,7 @@ import { networkOf } from "../src/model/ip.ts";
 import type { Lease } from "../src/model/lease.ts";
 import { macOf, macsOf, publicIpOf, sideOf, subnetOf } from "../src/plugins/check/world.ts";
 import { openBackends } from "../src/plugins.ts";
+import { editionOf } from "../src/reconcile/lists.ts";
 import { inProcess } from "../src/reconcile/in_process.ts";
 import { Planner } from "../src/reconcile/plan.ts";
 
@@ -70,7 +71,14 @@ const peers: readonly Lease[] = Array.from({ length: PEERS }, (_, i): Lease => {
 
 function plan(backend: BackendPort, planner = new Planner()): number {
   const before = performance.now();
-  const { items } = planner.plan({ backend, sides, peers, nexthopObjects: true, foreign: new Map(), ways: sides });
+  const { items } = planner.plan({
+    backend,
+    sides,
+    peers: editionOf(peers),
+    nexthopObjects: true,
+    foreign: new Map(),
+    ways: sides,
+  });
   const time = performance.now() - before;
   if (items.size < 4 * PEERS) throw new Error(`only ${items.size} items were planned`);
   return time;
@@ -113,7 +121,7 @@ try {
   console.log(`  a plugin is loaded in ${(performance.now() - start).toFixed(1)} ms`);
   const planner = new Planner();
   const asked = performance.now();
-  const some = peers.slice(0, FEWER);
+  const some = editionOf(peers.slice(0, FEWER));
   const go = () => planner.plan({ backend: far, sides, peers: some, nexthopObjects: true, foreign: new Map(), ways: sides });
   while (far.node(side) === null || go().items.size < 4 * FEWER) {
     await told.promise;

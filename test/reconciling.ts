@@ -9,6 +9,7 @@ import { type Ip, parseCidr, parseIp } from "../src/model/ip.ts";
 import type { Route } from "../src/model/item.ts";
 import type { Ownership } from "../src/model/kernel.ts";
 import type { Lease } from "../src/model/lease.ts";
+import { editionOf } from "../src/reconcile/lists.ts";
 import { inProcess } from "../src/reconcile/in_process.ts";
 import { Planner } from "../src/reconcile/plan.ts";
 import { type Goal, Reconciler, type Result } from "../src/reconcile/reconciler.ts";
@@ -68,7 +69,7 @@ export class Reconciling {
     return {
       links,
       networks: NETWORK.ranges.map(({ network, allocation }) => ({ network, length: allocation!.length })),
-      nexthops: new Set(this.#planner.nexthopsOf(this.peers).values()),
+      nexthops: new Set(this.#planner.nexthopsOf(editionOf(this.peers)).values()),
       reversePath: ["eth0", ...links],
       adopts: true,
     };
@@ -77,7 +78,7 @@ export class Reconciling {
   goal(): Goal {
     const own = this.own();
     this.reconciler.observe(own);
-    const { peers } = this;
+    const peers = editionOf(this.peers);
     const { foreign } = this.reconciler;
     const { nexthopObjects } = this.kernel;
     const plan = this.#planner.plan({ backend: this.#port, sides: this.#sides, peers, nexthopObjects, foreign });

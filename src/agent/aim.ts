@@ -125,7 +125,7 @@ export class Aim {
     const { network, backend } = setup;
     const devices = backend.links;
     const addresses = surroundings.addresses(devices);
-    const { peers, rejected } = this.#folder.fold(records.list(), { network, own: lease, addresses });
+    const { peers, rejected } = this.#folder.fold(records.edition(), { network, own: lease, addresses });
     this.#rejected = rejected;
     const settlesAt = surroundings.settle(peers, devices, now);
     const bare = this.input(setup);

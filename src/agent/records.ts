@@ -6,52 +6,54 @@
 
 import { CompactMap } from "../model/compact_map.ts";
 import type { Lease, LeaseEvent, LeaseRecord } from "../model/lease.ts";
-import { tellDifference } from "../reconcile/lists.ts";
+import { difference, type Edition } from "../reconcile/lists.ts";
 
 /** All records that the store holds now. */
 export class Records {
   #byKey = new CompactMap<string, LeaseRecord>();
   #full = false;
-  #list: readonly LeaseRecord[] = [];
-  /** What has changed since that list was made; `null` if nobody kept account. */
-  #changes: { readonly gone: Set<LeaseRecord>; readonly fresh: Set<LeaseRecord> } | null = noChanges();
+  #edition: Edition<LeaseRecord> = { version: 0, gone: new Set(), fresh: [], all: () => this.#byKey.list() };
+  /** What has changed since that edition. */
+  #gone = new Set<LeaseRecord>();
+  #fresh = new Set<LeaseRecord>();
 
   /** A full list has been read. */
   get full(): boolean {
     return this.#full;
   }
 
-  /** The records; the very same list as before if nothing has changed. */
-  list(): readonly LeaseRecord[] {
-    const changes = this.#changes;
-    if (changes !== null && changes.gone.size + changes.fresh.size === 0) return this.#list;
-    const before = this.#list;
-    this.#list = this.#byKey.list();
-    if (changes !== null) tellDifference(before, this.#list, { gone: changes.gone, fresh: [...changes.fresh] });
-    this.#changes = noChanges();
-    return this.#list;
+  /** The records; the very same edition as before if nothing has changed. */
+  edition(): Edition<LeaseRecord> {
+    if (this.#gone.size + this.#fresh.size === 0) return this.#edition;
+    this.#edition = { ...this.#edition, version: this.#edition.version + 1, gone: this.#gone, fresh: [...this.#fresh] };
+    [this.#gone, this.#fresh] = [new Set(), new Set()];
+    return this.#edition;
   }
 
   /** Takes an event over. */
   take(event: LeaseEvent): void {
     if (event.type === "snapshot") {
+      const { gone, fresh } = difference(this.#byKey.list(), event.records);
       this.#byKey = new CompactMap(event.records.map((record) => [record.key, record]));
       this.#full = true;
-      this.#changes = null;
+      gone.forEach((record) => this.#note(record, null));
+      fresh.forEach((record) => this.#note(undefined, record));
       return;
     }
-    for (const record of event.changed) this.#replace(record.key, record);
-    for (const key of event.removed) this.#replace(key, null);
+    for (const record of event.changed) {
+      this.#note(this.#byKey.get(record.key), record);
+      this.#byKey.set(record.key, record);
+    }
+    for (const key of event.removed) {
+      this.#note(this.#byKey.get(key), null);
+      this.#byKey.delete(key);
+    }
   }
 
-  #replace(key: string, now: LeaseRecord | null): void {
-    const before = this.#byKey.get(key);
-    if (now === null) this.#byKey.delete(key);
-    else this.#byKey.set(key, now);
-    if (this.#changes === null || now === before) return;
-    const { gone, fresh } = this.#changes;
-    if (before !== undefined && !fresh.delete(before)) gone.add(before);
-    if (now !== null && !gone.delete(now)) fresh.add(now);
+  #note(before: LeaseRecord | undefined, now: LeaseRecord | null): void {
+    if (before === now) return;
+    if (before !== undefined && !this.#fresh.delete(before)) this.#gone.add(before);
+    if (now !== null && !this.#gone.delete(now)) this.#fresh.add(now);
   }
 
   /** Whether an event that was taken over says that a lease is gone. */
@@ -66,8 +68,4 @@ export class Records {
     const there = record.lease.endpoints.map(({ subnet }) => subnet);
     return endpoints.every(({ subnet }) => there.includes(subnet)) ? null : there.join(" and ");
   }
-}
-
-function noChanges() {
-  return { gone: new Set<LeaseRecord>(), fresh: new Set<LeaseRecord>() };
 }

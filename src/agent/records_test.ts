@@ -1,5 +1,5 @@
 /**
- * The records after any events, compared with a plain map, and what their lists tell of each other.
+ * The records after any events, compared with a plain map, and what their editions tell of each other.
  *
  * @module
  */
@@ -12,11 +12,12 @@ import type { LeaseEvent, LeaseRecord } from "../model/lease.ts";
 import { difference } from "../reconcile/lists.ts";
 import { Records } from "./records.ts";
 
-test("records are what events left, and a list tells how it differs from the one before", () =>
+test("records are what events left, and each edition tells how it differs from the one before", () =>
   withSeeds(20, (chance) => {
     const records = new Records();
     let known = new Map<string, LeaseRecord>();
-    let before = records.list();
+    let before: readonly LeaseRecord[] = [];
+    let edition = records.edition();
     for (let step = 0; step < 60; step++) {
       for (let events = chance.below(4); events > 0; events--) {
         const some = () => Array.from({ length: chance.below(5) }, () => recordOf(1 + chance.below(12)));
@@ -31,11 +32,12 @@ test("records are what events left, and a list tells how it differs from the one
           event.removed.forEach((key) => known.delete(key));
         }
       }
-      const now = records.list();
-      assert.deepEqual(new Set(now), new Set(known.values()));
-      const [told, found] = [difference(before, now), difference([...before], [...now])];
-      assert.deepEqual([told.gone, new Set(told.fresh)], [found.gone, new Set(found.fresh)]);
-      if (found.gone.size + found.fresh.length === 0 && !records.full) assert.equal(now, before);
-      before = now;
+      const now = records.edition();
+      const all = [...now.all()];
+      assert.deepEqual(new Set(all), new Set(known.values()));
+      const { gone, fresh } = difference(before, all);
+      if (now === edition) assert.deepEqual([gone.size, fresh.length], [0, 0]);
+      else assert.deepEqual([now.version, now.gone, new Set(now.fresh)], [edition.version + 1, gone, new Set(fresh)]);
+      [before, edition] = [all, now];
     }
   }));

@@ -9,7 +9,7 @@ import { type Family, familyOf, type Ip, isLinkLocal } from "../model/ip.ts";
 import { CompactMap } from "../model/compact_map.ts";
 import type { Facts, Kernel, Lookup } from "../model/kernel.ts";
 import type { Lease, Network } from "../model/lease.ts";
-import { difference } from "../reconcile/lists.ts";
+import { type Edition, since, UNSEEN } from "../reconcile/lists.ts";
 import { chooseExternal, type External } from "./external.ts";
 import { familiesOf } from "./node.ts";
 import { settleWays, type Way } from "./ways.ts";
@@ -27,8 +27,8 @@ export class Surroundings {
   #ways: ReadonlyMap<Ip, Way> = new Map();
   #segments: readonly string[] = [];
   #unsettled = true;
-  /** Those that it was asked about last. */
-  #peers: readonly Lease[] = [];
+  /** The edition of the peers that it was asked about last. */
+  #seen = UNSEEN;
 
   constructor(kernel: Kernel, settings: Settings) {
     this.#kernel = kernel;
@@ -116,13 +116,13 @@ export class Surroundings {
    *
    * @returns When that may change next, in milliseconds of the caller's clock; `null` if all is settled.
    */
-  settle(peers: readonly Lease[], own: readonly string[], now: number): number | null {
-    const candidates = this.#unsettled ? peers : difference(this.#peers, peers).fresh;
+  settle(peers: Edition<Lease>, own: readonly string[], now: number): number | null {
+    const candidates = this.#unsettled ? peers.all() : since(peers, this.#seen, () => []).fresh;
     const fresh = new Set<Ip>();
     for (const { endpoints } of candidates) {
       for (const { publicIp } of endpoints) if (!this.#lookups.has(publicIp)) fresh.add(publicIp);
     }
-    this.#peers = peers;
+    this.#seen = peers.version;
     if (fresh.size === 0 && !this.#unsettled) return null;
     const answers = new Map<string | null, Pick<Lookup, "onLink">>();
     for (const [ip, { onLink }] of this.#kernel.lookup([...fresh], own)) {

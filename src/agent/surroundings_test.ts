@@ -6,6 +6,7 @@ import { leaseOf, NETWORK } from "../../test/leases.ts";
 import { seeded } from "../../test/seed.ts";
 import { VirtualClock } from "../../test/virtual_clock.ts";
 import { parseCidr, parseIp } from "../model/ip.ts";
+import { editionOf } from "../reconcile/lists.ts";
 import { Surroundings } from "./surroundings.ts";
 
 const IPV4 = { ...NETWORK, ranges: NETWORK.ranges.slice(0, 1) };
@@ -19,7 +20,7 @@ test("look() has peers' ways asked again only after a change of what packets may
   const asks = (routing: boolean) => {
     const before = kernel.lookups;
     surroundings.look(IPV4, [], routing);
-    surroundings.settle([PEER], [], 0);
+    surroundings.settle(editionOf([PEER]), [], 0);
     return kernel.lookups > before;
   };
   assert.equal(asks(true), true, "at first");

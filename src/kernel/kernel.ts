@@ -8,7 +8,7 @@
 
 import type { Family, Ip } from "../model/ip.ts";
 import { familyOf } from "../model/ip.ts";
-import { type Change, describe, type Item, type Kind, rankOf, type VxlanLink } from "../model/item.ts";
+import { type Change, describe, type Fdb, type Item, type Kind, rankOf, type VxlanLink } from "../model/item.ts";
 import type { Dirty, Facts, Kernel, Lookup, Observation, Ownership, Refusal } from "../model/kernel.ts";
 import { Connection, type Driver } from "../netlink/connection.ts";
 import { AnswerLostError, NetlinkError, type Request, request } from "../netlink/frame.ts";
@@ -74,9 +74,9 @@ class NetlinkKernel implements Kernel, Disposable {
   async apply(changes: readonly Change[]): Promise<ReadonlyMap<Change, Refusal>> {
     const refusals = new Map<Change, Refusal>();
     let turn = 0;
-    for (const group of inOrder(changes)) {
-      for (let from = 0; from < group.length; from += TURN) {
-        const part = group.slice(from, from + TURN);
+    for (const run of inOrder(changes)) {
+      for (let from = 0; from < run.length; from += TURN) {
+        const part = run.slice(from, from + TURN);
         turn += part.length;
         if (turn > TURN) {
           turn = part.length;
@@ -118,7 +118,7 @@ class NetlinkKernel implements Kernel, Disposable {
     }
   }
 
-  /** Makes changes of one kind; nexthops and routes count as one. */
+  /** Makes changes of one run. */
   #make(changes: readonly Change[], refusals: Map<Change, Refusal>): void {
     switch (changes[0]!.item.kind) {
       case "link":
@@ -132,17 +132,15 @@ class NetlinkKernel implements Kernel, Disposable {
           this.#refused(changes[i]!, failed, refusals)
         );
         break;
-      case "fdb":
-        this.#send(changes, refusals);
-        for (const change of changes) if (!refusals.has(change)) this.#expectEcho(change);
-        break;
       default:
         this.#send(changes, refusals);
+        for (const change of changes) {
+          if (change.item.kind === "fdb" && !refusals.has(change)) this.#expectEcho(change.op, change.item);
+        }
     }
   }
 
-  #expectEcho({ op, item }: Change): void {
-    if (item.kind !== "fdb") return;
+  #expectEcho(op: Change["op"], item: Fdb): void {
     const index = this.#indexes.get(item.link); // what is dropped may have gone with its device
     if (index !== undefined) this.#echoes.expect(op, item, index);
   }
@@ -237,7 +235,7 @@ function remedyFor(item: Item, failed: Error): string | null {
   return unknown ? `this kernel has no such devices; try "modprobe ${item.type}"` : null;
 }
 
-/** Changes in groups that are made together: puts upward, then drops downward. */
+/** Changes in runs that are made together: puts upward, then drops downward. */
 function inOrder(changes: readonly Change[]): Change[][] {
   const groups = new Map<number, Change[]>();
   for (const change of changes) {
@@ -247,8 +245,19 @@ function inOrder(changes: readonly Change[]): Change[][] {
     if (group === undefined) groups.set(order, [change]);
     else group.push(change);
   }
-  return [...groups].sort(([a], [b]) => a - b).map(([, group]) => isPaired(group[0]!.item) ? inPairs(group) : group);
+  const runs: Change[][] = [];
+  let joins = false;
+  for (const [, group] of [...groups].sort(([a], [b]) => a - b)) {
+    const apart = isPaired(group[0]!.item) || APART.has(group[0]!.item.kind);
+    if (joins && !apart) { for (const change of group) runs.at(-1)!.push(change); }
+    else runs.push(isPaired(group[0]!.item) ? inPairs(group) : group);
+    joins = !apart;
+  }
+  return runs;
 }
+
+/** Kinds that take more than one call, or not one of rtnetlink's. */
+const APART: ReadonlySet<Kind> = new Set(["link", "wireguard-peer", "allowed-ip"]);
 
 /** The rank of IPv6 nexthops and the routes through them. */
 const PAIRED = (rankOf.nexthop + rankOf.route) / 2;

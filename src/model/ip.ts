@@ -117,7 +117,9 @@ export function networkOf(cidr: Cidr): Ip {
 
 /** The length of a prefix: `24` of `10.244.1.0/24`. */
 export function lengthOf(cidr: Cidr): number {
-  return Number(cidr.slice(cidr.lastIndexOf("/") + 1));
+  let length = 0;
+  for (let i = cidr.lastIndexOf("/") + 1; i < cidr.length; i++) length = length * 10 + cidr.charCodeAt(i) - 0x30;
+  return length;
 }
 
 /** The prefix of the given length around an address; host bits are cleared. */

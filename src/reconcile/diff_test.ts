@@ -4,7 +4,6 @@ import { parseCidr, parseIp, parseMac } from "../model/ip.ts";
 import { type Item, keyOf } from "../model/item.ts";
 import { diff } from "./diff.ts";
 import { Ledger } from "./ledger.ts";
-import { difference } from "./lists.ts";
 import { withSeeds } from "../../test/seed.ts";
 
 const mac = parseMac("02:00:00:00:00:02");
@@ -85,17 +84,4 @@ test("a ledger that is told of changes knows the same differences as a full comp
       assert.deepEqual([...ledger.differing].sort(), expected, `step ${step}`);
       assert.deepEqual(new Map(ledger.found), found);
     }
-  }));
-
-test("difference() finds what is gone and what is fresh, wherever it stands", () =>
-  withSeeds(30, (chance) => {
-    const pool = Array.from({ length: 12 }, (_, i) => ({ i }));
-    const before = chance.shuffled(pool).slice(chance.below(6));
-    const now = chance.below(3) === 0 ? chance.shuffled(pool).slice(chance.below(6)) : before.flatMap((it) => {
-      const luck = chance.below(10);
-      return luck === 0 ? [] : luck === 1 ? [it, { i: 99 }] : [it];
-    });
-    const { gone, fresh } = difference(before, now);
-    assert.deepEqual(new Set(gone), new Set(before.filter((it) => !now.includes(it))));
-    assert.deepEqual(fresh, now.filter((it) => !before.includes(it)));
   }));

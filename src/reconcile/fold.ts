@@ -20,7 +20,7 @@ import {
   unusableAsPeer,
 } from "../model/ip.ts";
 import type { Endpoint, Lease, LeaseRecord, Network, Range } from "../model/lease.ts";
-import { difference } from "./lists.ts";
+import { type Edition, editionOf, since, UNSEEN } from "./lists.ts";
 import { type Claim, Territory } from "./territory.ts";
 
 /** What the rules compare a lease with. */
@@ -43,7 +43,7 @@ export interface Rejected {
 /** What the store's records come to. */
 export interface Fold {
   /** The other nodes, sorted by subnet; endpoints of families that this network does not have are left out. */
-  readonly peers: readonly Lease[];
+  readonly peers: Edition<Lease>;
   /** Sorted by key. */
   readonly rejected: readonly Rejected[];
 }
@@ -57,38 +57,39 @@ interface Verdict {
 }
 
 /** Sorts records, each with a key of its own, into peers and rejected ones. */
-export function fold(records: readonly LeaseRecord[], context: FoldContext): Fold {
-  return new Folder().fold(records, context);
+export function fold(records: readonly LeaseRecord[], context: FoldContext) {
+  const { peers, rejected } = new Folder().fold(editionOf(records), context);
+  return { peers: peers.all(), rejected };
 }
 
 /** Folds again and again, and remembers what it thought of a record as long as that has not been replaced. */
 export class Folder {
   #contextKey = "";
   #rules: Rules | null = null;
-  #records: readonly LeaseRecord[] = [];
+  #seen = UNSEEN;
   readonly #verdicts = new Map<LeaseRecord, Verdict>();
   readonly #territory = new Territory();
   #rejected: readonly Rejected[] = [];
-  #last: Fold = { peers: [], rejected: [] };
+  #last: Fold = { peers: { version: 0, gone: new Set(), fresh: [], all: () => this.#territory.leases }, rejected: [] };
 
   /** As {@linkcode fold}; the very same answer as before if nothing has changed. */
-  fold(records: readonly LeaseRecord[], context: FoldContext): Fold {
+  fold(records: Edition<LeaseRecord>, context: FoldContext): Fold {
     const key = keyOfContext(context);
     const rules = this.#rules !== null && key === this.#contextKey ? this.#rules : new Rules(context);
     const { gone, fresh } = rules === this.#rules
-      ? difference(this.#records, records)
-      : { gone: new Set(this.#verdicts.keys()), fresh: records };
-    [this.#rules, this.#contextKey, this.#records] = [rules, key, records];
+      ? since(records, this.#seen, () => this.#verdicts.keys())
+      : { gone: new Set(this.#verdicts.keys()), fresh: records.all() };
+    [this.#rules, this.#contextKey, this.#seen] = [rules, key, records.version];
     if (gone.size === 0 && fresh.length === 0) return this.#last;
     const [dropped, made] = [this.#drop(gone), this.#judge(fresh, rules)];
-    this.#territory.change(dropped.flatMap(({ claims }) => claims), made.flatMap(({ claims }) => claims));
+    const changed = this.#territory.change(dropped.flatMap(({ claims }) => claims), made.flatMap(({ claims }) => claims));
     if ([...dropped, ...made].some(({ rejected }) => rejected !== null)) {
       this.#rejected = [...this.#verdicts.values()].flatMap(({ rejected }) => rejected ?? []);
     }
-    const { losers, leases } = this.#territory;
-    const crowded = [...losers].map(([lease, reason]) => ({ key: lease.key, lease, reason }));
+    const crowded = [...this.#territory.losers].map(([lease, reason]) => ({ key: lease.key, lease, reason }));
     const rejected = [...this.#rejected, ...crowded].sort((a, b) => a.key < b.key ? -1 : 1);
-    return this.#last = { peers: leases, rejected };
+    const { peers } = this.#last;
+    return this.#last = { peers: { ...peers, ...changed, version: peers.version + 1 }, rejected };
   }
 
   #drop(records: Iterable<LeaseRecord>): readonly Verdict[] {

@@ -6,12 +6,13 @@
 
 import { test } from "node:test";
 import assert from "node:assert/strict";
+import { Editions } from "../../test/editions.ts";
 import { effortOf } from "../../test/effort.ts";
 import { ASSIGNED, leaseOf, NETWORK, type Oddities, recordOf } from "../../test/leases.ts";
 import { type Seeded, withSeeds } from "../../test/seed.ts";
 import { type Cidr, familyOf, type Ip, overlaps, parseCidr, parseIp } from "../model/ip.ts";
 import type { Lease, LeaseRecord } from "../model/lease.ts";
-import { type Fold, fold, type FoldContext, Folder } from "./fold.ts";
+import { fold, type FoldContext, Folder } from "./fold.ts";
 import { difference } from "./lists.ts";
 
 const OWN = leaseOf(1);
@@ -196,12 +197,23 @@ test("a folder that remembers answers as one that does not, after any change", (
     let records = hostile(chance, chance.of([5, 60, 120]));
     let now = assigned;
     let before: readonly Lease[] = [];
-    for (let step = 0; step < 20; step++) {
-      const folded = folder.fold(records, now);
-      assert.equal(summary(folded), summary(fold(records, now)), `step ${step}`);
-      const [told, found] = [difference(before, folded.peers), difference([...before], [...folded.peers])];
-      assert.deepEqual([told.gone, new Set(told.fresh)], [found.gone, new Set(found.fresh)], `step ${step}`);
-      before = folded.peers;
+    let version = 0;
+    const editions = new Editions<LeaseRecord>();
+    for (let step = 0; step < 30; step++) {
+      const edition = editions.next(records);
+      if (chance.below(5) > 0) { // else it is one that nobody folds
+        const { peers, rejected } = folder.fold(edition, now);
+        const all = [...peers.all()];
+        assert.equal(summary({ peers: all, rejected }), summary(fold(records, now)), `step ${step}`);
+        const { gone, fresh } = difference(before, all);
+        if (peers.version === version) assert.deepEqual([gone.size, fresh.length], [0, 0], `step ${step}`);
+        else {assert.deepEqual(
+            [peers.version, peers.gone, new Set(peers.fresh)],
+            [version + 1, gone, new Set(fresh)],
+            `step ${step}`,
+          );}
+        [before, version] = [all, peers.version];
+      }
       const replacement = hostile(chance, 120);
       const share = chance.of([0, 0.02, 0.1, 0.8]);
       records = records.map((record) => chance.number() < share ? withKey(chance.of(replacement), record.key) : record);
@@ -214,7 +226,7 @@ test("a folder that remembers answers as one that does not, after any change", (
     }
   }));
 
-function summary({ peers, rejected }: Fold): string {
+function summary({ peers, rejected }: ReturnType<typeof fold>): string {
   const followed = peers.map(({ key, backendType, endpoints }) => JSON.stringify([key, backendType, endpoints]));
   return [...followed, ...rejected.map(({ key, lease, reason }) => `${key} ${lease?.key} ${reason}`)].join("\n");
 }
@@ -226,12 +238,15 @@ function withKey(record: LeaseRecord, key: string): LeaseRecord {
 test("a folder gives the very same answer and leases while nothing changes, so that others need not look", () => {
   const folder = new Folder();
   const records = [recordOf(2), recordOf(3), recordOf(1)];
-  const first = folder.fold(records, context);
+  const editions = new Editions<LeaseRecord>();
+  const first = folder.fold(editions.next(records), context);
+  const [two, three] = first.peers.all();
   const renewed = { ...context, own: leaseOf(1, { expiresAt: 5 }) };
-  assert.equal(folder.fold([...records], renewed), first);
-  const second = folder.fold([records[0]!, recordOf(3, { data: null }), recordOf(1, { expiresAt: 5 })], renewed);
-  assert.equal(second.peers[0], first.peers[0]);
-  assert.notEqual(second.peers[1], first.peers[1]);
+  assert.equal(folder.fold(editions.next([...records]), renewed), first);
+  const now = editions.next([records[0]!, recordOf(3, { data: null }), recordOf(1, { expiresAt: 5 })]);
+  const second = folder.fold(now, renewed).peers.all();
+  assert.equal(second[0], two);
+  assert.notEqual(second[1], three);
 });
 
 test("fold() is quick with 20,000 leases, and with as many that all overlap", () => {

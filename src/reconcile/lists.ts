@@ -1,25 +1,33 @@
 /**
- * What differs between two long lists that are nearly the same. Pure.
+ * Long lists that are nearly the same each time they are made, such as that of all peers.
  *
- * Of thousands of peers hardly one changes at a time; to look at each of them would cost more than all the rest. So who makes a list out of
- * another tells how, and nobody else need compare the two.
+ * Of thousands of values hardly one changes at a time; to copy the list, or to look at each of them, would cost more than all the rest. So
+ * who makes a list says how it differs from the edition before, and who has seen that one need not look further.
  *
  * @module
  */
 
-/** What a list has lost, and what it has gained, in its order. */
+/** What a list has lost and gained. */
 export interface Difference<T> {
   readonly gone: ReadonlySet<T>;
   readonly fresh: readonly T[];
 }
 
-/** Of lists whose makers have told it: which one they were made of, and how they differ from that. */
-const origins = new WeakMap<readonly unknown[], Difference<unknown> & { readonly before: readonly unknown[] }>();
+/** A list of different values as it is now, and how it differs from the edition before. */
+export interface Edition<T> extends Difference<T> {
+  /** Counts the editions of one list. */
+  readonly version: number;
+  /** The list; once there is a newer edition, that one's. */
+  all(): readonly T[];
+}
 
-/** Tells {@linkcode difference} how a list differs from the one that it was made of; neither is changed from now on. */
-export function tellDifference<T>(before: readonly T[], now: readonly T[], { gone, fresh }: Difference<T>): void {
-  origins.delete(before); // a chain of all lists there ever were would never be given back
-  origins.set(now, { before, gone, fresh });
+const NOTHING: Difference<never> = { gone: new Set(), fresh: [] };
+/** The version of what has been seen by nobody yet. */
+export const UNSEEN = NaN;
+
+/** A list that is the only one of its kind: nobody has seen an edition before. */
+export function editionOf<T>(values: readonly T[]): Edition<T> {
+  return { version: UNSEEN, gone: new Set(), fresh: values, all: () => values };
 }
 
 /**
@@ -34,15 +42,18 @@ export function tellDifference<T>(before: readonly T[], now: readonly T[], { gon
  * assert.deepEqual([[...gone], fresh], [["b"], ["d"]]);
  * ```
  */
-export function difference<T>(before: readonly T[], now: readonly T[]): Difference<T> {
-  if (before === now) return { gone: new Set(), fresh: [] };
-  const origin = origins.get(now);
-  if (origin?.before === before) return origin as Difference<T>;
-  let start = 0;
-  while (start < before.length && before[start] === now[start]) start++;
-  let [oldEnd, newEnd] = [before.length, now.length];
-  while (oldEnd > start && newEnd > start && before[oldEnd - 1] === now[newEnd - 1]) [oldEnd, newEnd] = [oldEnd - 1, newEnd - 1];
-  const gone = new Set(before.slice(start, oldEnd));
-  const fresh = now.slice(start, newEnd).filter((value) => !gone.delete(value));
-  return { gone, fresh };
+export function difference<T>(before: Iterable<T>, now: readonly T[]): Difference<T> {
+  const gone = new Set(before);
+  return { gone, fresh: now.filter((value) => !gone.delete(value)) };
+}
+
+/**
+ * How an edition differs from one that was seen.
+ *
+ * @param seen The version of that; {@linkcode UNSEEN} if there was none.
+ * @param known The values in it; asked for only where another edition has come in between.
+ */
+export function since<T>(edition: Edition<T>, seen: number, known: () => Iterable<T>): Difference<T> {
+  if (edition.version === seen) return NOTHING;
+  return edition.version === seen + 1 ? edition : difference(known(), edition.all());
 }

@@ -1,49 +1,35 @@
 /**
- * Long lists that are nearly the same, compared with what a slow and simple way finds.
+ * What differs between two lists, and between editions of one.
  *
  * @module
  */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { seeded } from "../../test/seed.ts";
-import { difference, tellDifference } from "./lists.ts";
+import { Editions } from "../../test/editions.ts";
+import { withSeeds } from "../../test/seed.ts";
+import { difference, editionOf, since, UNSEEN } from "./lists.ts";
 
-/** A list that is nearly like another: some are missing, some new, some elsewhere. */
-function changed(list: readonly string[], number: () => number, fresh: () => string): string[] {
-  const now = [...list];
-  for (let i = Math.floor(number() * 4); i > 0; i--) {
-    const at = Math.floor(number() * (now.length + 1));
-    const what = number();
-    if (what < 0.4) now.splice(at, 1);
-    else if (what < 0.8) now.splice(at, 0, fresh());
-    else now.push(...now.splice(at, 1));
-  }
-  return now;
-}
+test("difference() finds what is gone and what is fresh, wherever it stands", () =>
+  withSeeds(30, (chance) => {
+    const pool = Array.from({ length: 12 }, (_, i) => ({ i }));
+    const before = chance.shuffled(pool).slice(chance.below(6));
+    const now = chance.below(3) === 0 ? chance.shuffled(pool).slice(chance.below(6)) : before.flatMap((it) => {
+      const luck = chance.below(10);
+      return luck === 0 ? [] : luck === 1 ? [it, { i: 99 }] : [it];
+    });
+    const { gone, fresh } = difference(before, now);
+    assert.deepEqual(new Set(gone), new Set(before.filter((it) => !now.includes(it))));
+    assert.deepEqual(fresh, now.filter((it) => !before.includes(it)));
+  }));
 
-test("what differs is found, and told by who knows it", () => {
-  const chance = seeded(7);
-  let count = 0;
-  const fresh = () => `v${count++}`;
-  let before = Array.from({ length: 12 }, fresh);
-  for (let round = 0; round < 2000; round++) {
-    const now = changed(before, () => chance.number(), fresh);
-    const gone = new Set(before.filter((it) => !now.includes(it)));
-    const added = now.filter((it) => !before.includes(it));
-    assert.deepEqual(difference(before, now), { gone, fresh: added });
-    before = now.length < 6 ? Array.from({ length: 12 }, fresh) : now;
-  }
-});
-
-test("a list tells how it was made, of the one that it was made of only", () => {
-  const [first, second, third] = [["a", "b"], ["b", "c"], ["c", "d"]];
-  const told = { gone: new Set(["a"]), fresh: ["c"] };
-  tellDifference(first, second, told);
-  assert.equal(difference(first, second).gone, told.gone, "nothing is compared");
-  assert.deepEqual(difference(["x", "b"], second), { gone: new Set(["x"]), fresh: ["c"] });
-  assert.deepEqual(difference(second, second), { gone: new Set(), fresh: [] });
-  tellDifference(second, third, { gone: new Set(["b"]), fresh: ["d"] });
-  assert.deepEqual(difference(first, third), { gone: new Set(["a", "b"]), fresh: ["c", "d"] });
-  assert.deepEqual(difference(first, second), told);
+test("who has seen the edition before need not look, who has not compares", () => {
+  const editions = new Editions<string>();
+  const [first, second, third] = [["a", "b"], ["b", "c"], ["c", "d"]].map((values) => editions.next(values));
+  const never = () => assert.fail("nothing is compared");
+  assert.deepEqual(since(second!, second!.version, never), { gone: new Set(), fresh: [] });
+  assert.equal(since(second!, first!.version, never), second);
+  assert.deepEqual(since(third!, first!.version, () => ["a", "b"]), { gone: new Set(["a", "b"]), fresh: ["c", "d"] });
+  assert.deepEqual(since(third!, UNSEEN, () => []), { gone: new Set(), fresh: ["c", "d"] });
+  assert.deepEqual(since(editionOf(["b"]), UNSEEN, () => ["a"]), { gone: new Set(["a"]), fresh: ["b"] });
 });

@@ -13,7 +13,7 @@ import { type Cidr, familyOf, type Ip } from "../model/ip.ts";
 import { CompactMap } from "../model/compact_map.ts";
 import { type Item, keyOf } from "../model/item.ts";
 import type { Endpoint, Lease } from "../model/lease.ts";
-import { difference } from "./lists.ts";
+import { type Edition, since, UNSEEN } from "./lists.ts";
 import { holdersOf, NexthopIds, throughNexthop } from "./nexthops.ts";
 import type { Waiting } from "./retain.ts";
 
@@ -55,7 +55,7 @@ export interface PlanInput {
   /** This node, one per family; the backend has answered what each needs. */
   readonly sides: readonly NodeSide[];
   /** The other nodes, from {@linkcode fold}. */
-  readonly peers: readonly Lease[];
+  readonly peers: Edition<Lease>;
   readonly nexthopObjects: boolean;
   /** Drop packets to addresses of the own subnets that no route takes. */
   readonly blackhole?: boolean;
@@ -96,8 +96,8 @@ interface Known {
 /** Plans, remembering what each peer's plan was made of. */
 export class Planner {
   readonly #numbering = new NexthopIds();
-  /** The peers whose nexthops have these ids. */
-  #named: readonly Lease[] = [];
+  /** The edition of the peers whose nexthops have these ids. */
+  #named = UNSEEN;
   #ids: ReadonlyMap<Cidr, number> = new Map();
   readonly #items = new CompactMap<string, Item>();
   #last: Pick<PlanInput, "backend" | "sides" | "peers" | "ways"> & Seen | null = null;
@@ -110,13 +110,11 @@ export class Planner {
   #clashes = true;
 
   /** The ids of the nexthops of peers; the very same map as before as long as the subnets are the same. */
-  nexthopsOf(peers: readonly Lease[]): ReadonlyMap<Cidr, number> {
-    if (peers === this.#named) return this.#ids;
-    const { gone, fresh } = difference(this.#named, peers);
-    this.#named = peers;
-    const [before, now] = [subnetsOf(gone), subnetsOf(fresh)];
-    if (before.length === now.length && before.every((subnet, i) => subnet === now[i])) return this.#ids;
-    return this.#ids = this.#numbering.of(subnetsOf(peers));
+  nexthopsOf(peers: Edition<Lease>): ReadonlyMap<Cidr, number> {
+    const [named, { version, gone, fresh }] = [this.#named, peers];
+    this.#named = version;
+    if (version === named || (version === named + 1 && haveSameSubnets([...gone], fresh))) return this.#ids;
+    return this.#ids = this.#numbering.of(subnetsOf(peers.all()));
   }
 
   /** Everything that should be in the kernel. */
@@ -135,7 +133,7 @@ export class Planner {
     const touched = anew || this.#clashes ? null : this.#replace(gone, fresh);
     if (touched === null) this.#settleAll(input);
     if (touched === null || gone.length + fresh.length > 0) this.#peers = null;
-    const peers = () => this.#peers ??= input.peers.flatMap((lease) => this.#known.get(lease)?.planned ?? []);
+    const peers = () => this.#peers ??= input.peers.all().flatMap((lease) => this.#known.get(lease)?.planned ?? []);
     if (touched === null || this.#waiting.length > 0 || [...gone, ...fresh].some(waits)) this.#waiting = waitingOf(peers());
     const [items, waiting, version] = [this.#items, this.#waiting, ++this.#version];
     return {
@@ -158,7 +156,10 @@ export class Planner {
   /** Comes to know each peer: all is asked anew, or what has another lease and what `asks` names, if it is there. */
   #recall(input: PlanInput, nexthops: Nexthops, anew: boolean, asks: ((known: Known) => boolean) | null) {
     const known = this.#known;
-    const { gone, fresh } = anew ? { gone: known.keys(), fresh: input.peers } : difference(this.#last!.peers, input.peers);
+    const { peers } = input;
+    const { gone, fresh } = anew
+      ? { gone: known.keys(), fresh: peers.all() }
+      : since(peers, this.#last!.peers.version, () => known.keys());
     const lost = new Set(gone);
     const asked = asks === null || anew ? [] : [...known.values()].filter((it) => !lost.has(it.lease) && asks(it));
     const again = asked.map(({ lease }) => lease);
@@ -196,7 +197,7 @@ export class Planner {
     this.#clashes = false;
     this.#items.clear();
     for (const item of own) this.#items.set(keyOf(item), item);
-    for (const lease of peers) {
+    for (const lease of peers.all()) {
       const known = this.#known.get(lease)!;
       known.planned = { lease, sides: known.drafts.map((draft) => this.#settle(draft)) };
     }
@@ -216,7 +217,7 @@ export class Planner {
 
   /** The subnet for which an item is planned: the first peer that names it, since those behind have not been settled. */
   #ownerOf(key: string): Cidr | undefined {
-    for (const lease of this.#last!.peers) {
+    for (const lease of this.#last!.peers.all()) {
       for (const { keys, subnet } of this.#known.get(lease)!.planned.sides) if (keys.includes(key)) return subnet;
     }
     return undefined;
@@ -227,6 +228,11 @@ function subnetsOf(leases: Iterable<Lease>): readonly Cidr[] {
   const subnets: Cidr[] = [];
   for (const { endpoints } of leases) for (const { subnet } of endpoints) subnets.push(subnet);
   return subnets;
+}
+
+function haveSameSubnets(a: readonly Lease[], b: readonly Lease[]): boolean {
+  const [first, second] = [subnetsOf(a), subnetsOf(b)];
+  return first.length === second.length && first.every((subnet, i) => subnet === second[i]);
 }
 
 function waits({ planned }: Known): boolean {

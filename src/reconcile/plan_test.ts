@@ -8,6 +8,7 @@ import { test } from "node:test";
 import assert from "node:assert/strict";
 import { directrouting, hostGw, vxlan } from "../../test/backends.ts";
 import { nodeSide } from "../../test/contracts/backend.ts";
+import { Editions } from "../../test/editions.ts";
 import { leaseOf, vtepOf } from "../../test/leases.ts";
 import { withSeeds } from "../../test/seed.ts";
 import type { Backend, NodeSide } from "../model/backend.ts";
@@ -15,6 +16,7 @@ import { type Ip, parseCidr, parseIp } from "../model/ip.ts";
 import { type Item, keyOf } from "../model/item.ts";
 import type { Lease } from "../model/lease.ts";
 import { inProcess } from "./in_process.ts";
+import { editionOf } from "./lists.ts";
 import { type Plan, type PlanInput, Planner } from "./plan.ts";
 
 const OPTIONS = { Type: "vxlan", VNI: 1, Port: 0, GBP: false, Learning: false, MTU: 0, DirectRouting: false };
@@ -24,7 +26,7 @@ const SIDES = [nodeSide(4), nodeSide(6)];
 
 function inputOf(peers: readonly Lease[], odd: Partial<PlanInput> = {}): PlanInput {
   const base = { backend: VXLAN, sides: SIDES, nexthopObjects: true, foreign: new Map() };
-  return { ...base, peers, ...odd };
+  return { ...base, peers: editionOf(peers), ...odd };
 }
 
 const planOf = (peers: readonly Lease[], odd: Partial<PlanInput> = {}) => new Planner().plan(inputOf(peers, odd));
@@ -171,7 +173,8 @@ test("a planner that remembers plans as one that does not, and says which keys i
     let near: ReadonlySet<Ip> = new Set();
     const sides = sidesBy(() => near);
     let peers = Array.from({ length: 30 }, (_, i) => leaseOf(i + 2));
-    let input = inputOf(peers, { backend: asBackend(directrouting), sides, ways: near });
+    const editions = new Editions<Lease>();
+    let input = inputOf([], { peers: editions.next(peers), backend: asBackend(directrouting), sides, ways: near });
     let before: ReadonlyMap<string, Item> = new Map();
     for (let step = 0; step < 40; step++) {
       const plan = planner.plan(input);
@@ -216,7 +219,8 @@ test("a planner that remembers plans as one that does not, and says which keys i
           if (chance.below(3) === 0) input = { ...input, sides: sidesBy(() => near) };
           break;
       }
-      input = { ...input, peers, ways: near };
+      if (chance.below(5) === 0) editions.next(peers.slice(1)); // one that nobody plans
+      input = { ...input, peers: editions.next(peers), ways: near };
     }
   }));
 
@@ -233,9 +237,9 @@ test("a planner asks nobody again while nothing has changed, and only those whos
     return asked;
   };
   assert.equal(plan({}), 6);
-  assert.equal(plan({ peers: [...peers] }), 0);
-  assert.equal(plan({ peers: [peers[0]!, leaseOf(3), peers[2]!] }), 2);
+  assert.equal(plan({ peers: editionOf(peers) }), 0);
+  assert.equal(plan({ peers: editionOf([peers[0]!, leaseOf(3), peers[2]!]) }), 2);
   near = new Set([peers[2]!.endpoints[0]!.publicIp]);
-  assert.equal(plan({ peers: [peers[0]!, peers[2]!], ways: near }), 2);
-  assert.equal(plan({ peers: [peers[0]!, peers[2]!], ways: near, backend: asBackend(counting) }), 4);
+  assert.equal(plan({ peers: editionOf([peers[0]!, peers[2]!]), ways: near }), 2);
+  assert.equal(plan({ peers: editionOf([peers[0]!, peers[2]!]), ways: near, backend: asBackend(counting) }), 4);
 });

@@ -9,7 +9,7 @@
 
 import { type Cidr, compareSpans, lengthOf, type Span } from "../model/ip.ts";
 import type { Lease } from "../model/lease.ts";
-import { difference, tellDifference } from "./lists.ts";
+import { type Difference, difference } from "./lists.ts";
 
 /** A subnet of a lease that keeps the rules by itself. */
 export interface Claim {
@@ -27,10 +27,8 @@ const FEW = 50;
 export class Territory {
   /** Sorted. */
   #claims: Claim[] = [];
-  /** The main ones among them, and their leases, in the same order. */
-  #mains: Claim[] = [];
-  #mainLeases: Lease[] = [];
-  #leases: readonly Lease[] = [];
+  /** `null` until somebody asks for them. */
+  #leases: readonly Lease[] | null = null;
   #losers: ReadonlyMap<Lease, string> = new Map();
 
   /** The leases that must give way, with the reason. */
@@ -40,24 +38,34 @@ export class Territory {
 
   /** The others, sorted by their first subnets. */
   get leases(): readonly Lease[] {
-    return this.#leases;
+    return this.#leases ??= leasesOf(this.#claims).filter((lease) => !this.#losers.has(lease));
   }
 
-  /** Takes claims away, and adds others. */
-  change(gone: readonly Claim[], fresh: readonly Claim[]): void {
-    const [before, lost] = [this.#leases, this.#losers];
+  /**
+   * Takes claims away, and adds others.
+   *
+   * @returns How the leases that keep theirs have changed.
+   */
+  change(gone: readonly Claim[], fresh: readonly Claim[]): Difference<Lease> {
+    const lostBefore = this.#losers;
     if (gone.length + fresh.length > FEW) this.#changeMany(gone, fresh);
     else this.#changeFew(gone, fresh);
-    const losers = this.#losers;
-    this.#leases = losers.size === 0 ? this.#mainLeases.slice() : this.#mainLeases.filter((lease) => !losers.has(lease));
-    if (lost.size + losers.size === 0) tellDifference(before, this.#leases, difference(leasesOf(gone), leasesOf(fresh)));
+    this.#leases = null;
+    const lost = this.#losers;
+    const all = difference(leasesOf(gone), leasesOf(fresh));
+    if (lostBefore.size + lost.size === 0) return all;
+    const came = new Set(all.fresh);
+    const wasThere = (lease: Lease) => !came.has(lease) && !lostBefore.has(lease);
+    const isThere = (lease: Lease) => !all.gone.has(lease) && !lost.has(lease);
+    return {
+      gone: new Set([...all.gone, ...lost.keys()].filter(wasThere)),
+      fresh: [...all.fresh, ...lostBefore.keys()].filter(isThere),
+    };
   }
 
   #changeMany(gone: readonly Claim[], fresh: readonly Claim[]): void {
     const lost = new Set(gone);
     this.#claims = [...this.#claims.filter((claim) => !lost.has(claim)), ...fresh].sort(compareClaims);
-    this.#mains = this.#claims.filter(({ main }) => main);
-    this.#mainLeases = leasesOf(this.#mains);
     this.#losers = separate(this.#claims);
   }
 
@@ -81,19 +89,10 @@ export class Territory {
   #remove(claim: Claim, other?: Claim): void {
     const others = other === undefined ? [] : [other];
     this.#claims.splice(placeOf(this.#claims, claim), 1, ...others);
-    if (!claim.main) return;
-    const at = placeOf(this.#mains, claim);
-    this.#mains.splice(at, 1, ...others);
-    this.#mainLeases.splice(at, 1, ...leasesOf(others));
   }
 
   /** Sorts a claim in; returns its place among all. */
   #insert(claim: Claim): number {
-    if (claim.main) {
-      const at = placeOf(this.#mains, claim);
-      this.#mains.splice(at, 0, claim);
-      this.#mainLeases.splice(at, 0, claim.lease);
-    }
     const at = placeOf(this.#claims, claim);
     this.#claims.splice(at, 0, claim);
     return at;

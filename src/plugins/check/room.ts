@@ -9,6 +9,7 @@ import type { Family } from "../../model/ip.ts";
 import { describe, type Item, KINDS, type Link } from "../../model/item.ts";
 import type { Kernel, Ownership } from "../../model/kernel.ts";
 import type { Lease } from "../../model/lease.ts";
+import { editionOf } from "../../reconcile/lists.ts";
 import { numbersOf } from "../../reconcile/nexthops.ts";
 import { type Plan, Planner } from "../../reconcile/plan.ts";
 import { Reconciler } from "../../reconcile/reconciler.ts";
@@ -150,7 +151,7 @@ export class Room implements Disposable {
       this.#planner.plan({
         backend: this.bench.port,
         sides: this.#sides,
-        peers,
+        peers: editionOf(peers),
         nexthopObjects: this.kernel.nexthopObjects,
         foreign: this.#reconciler.foreign,
       });
@@ -165,7 +166,7 @@ export class Room implements Disposable {
     return {
       links,
       networks: FAMILIES.map((family) => NETWORKS[family]),
-      nexthops: numbersOf(this.#planner.nexthopsOf(peers)),
+      nexthops: numbersOf(this.#planner.nexthopsOf(editionOf(peers))),
       reversePath: [LINK, ...links],
       adopts,
     };
