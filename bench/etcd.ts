@@ -41,6 +41,8 @@ import { buildLimit, C, measure } from "./programs.ts";
 const PREFIX = "/coreos.com/network";
 const PATIENCE = 120_000;
 const BARE = "/run/bare_start";
+/** So long after its start the agent's runtime still compiles and tidies up, in milliseconds. */
+const SETTLING = 3000;
 /** Changed leases that are timed, and their pause in milliseconds. */
 const CHANGES = { count: 100, pause: 20 };
 
@@ -319,6 +321,7 @@ async function main(): Promise<number> {
     await using bed = await Bed.create(etcd);
     const agent = bed.agent();
     await agent.ready(PATIENCE);
+    await sleep(SETTLING);
     kept = await changes(bed, peers) && kept;
     await burst(bed, peers);
   }
