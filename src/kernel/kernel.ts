@@ -175,7 +175,7 @@ class NetlinkKernel implements Kernel, Disposable {
     });
   }
 
-  /** Notes a change that was refused, unless it was not. */
+  /** Notes why a change was not made, if it was not. */
   #refused(change: Change, failed: Error | null, refusals: Map<Change, Refusal>): void {
     if (failed !== null && !(change.op === "drop" && isGone(failed))) refusals.set(change, this.#refusal(change, failed));
   }
