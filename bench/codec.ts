@@ -18,10 +18,10 @@ import { Requests } from "../src/kernel/apply.ts";
 import type { Request } from "../src/netlink/frame.ts";
 import { ROUTE } from "../src/netlink/rtnl.ts";
 import { Writer } from "../src/netlink/wire.ts";
-import { type Edition, editionOf } from "../src/reconcile/lists.ts";
 import { diff } from "../src/reconcile/diff.ts";
-import { fold } from "../src/reconcile/fold.ts";
+import { fold, Folder } from "../src/reconcile/fold.ts";
 import { inProcess } from "../src/reconcile/in_process.ts";
+import { type Edition, editionOf } from "../src/reconcile/lists.ts";
 import { Planner } from "../src/reconcile/plan.ts";
 
 const PEERS = 5000;
@@ -76,7 +76,7 @@ const input = (peers: Edition<Lease>) => ({
   nexthopObjects: true,
   foreign: new Map<string, string>(),
 });
-const peers: Edition<Lease> = { ...editionOf(fold(records, context).peers), version: 1 };
+const { peers } = new Folder().fold(editionOf(records), context);
 const planner = new Planner();
 const { items } = planner.plan(input(peers));
 const oneGone = new Map([...items].slice(0, -1));

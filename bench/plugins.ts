@@ -22,8 +22,8 @@ import { networkOf } from "../src/model/ip.ts";
 import type { Lease } from "../src/model/lease.ts";
 import { macOf, macsOf, publicIpOf, sideOf, subnetOf } from "../src/plugins/check/world.ts";
 import { openBackends } from "../src/plugins.ts";
-import { editionOf } from "../src/reconcile/lists.ts";
 import { inProcess } from "../src/reconcile/in_process.ts";
+import { editionOf } from "../src/reconcile/lists.ts";
 import { Planner } from "../src/reconcile/plan.ts";
 
 const PEERS = 50_000;

@@ -122,10 +122,11 @@ export class Surroundings {
     for (const { endpoints } of candidates) {
       for (const { publicIp } of endpoints) if (!this.#lookups.has(publicIp)) fresh.add(publicIp);
     }
-    this.#seen = peers.version;
+    const lookups = fresh.size === 0 ? [] : this.#kernel.lookup([...fresh], own);
+    this.#seen = peers.version; // not before they are answered for
     if (fresh.size === 0 && !this.#unsettled) return null;
     const answers = new Map<string | null, Pick<Lookup, "onLink">>();
-    for (const [ip, { onLink }] of this.#kernel.lookup([...fresh], own)) {
+    for (const [ip, { onLink }] of lookups) {
       const answer = answers.get(onLink) ?? { onLink };
       answers.set(onLink, answer);
       this.#lookups.set(ip, answer);

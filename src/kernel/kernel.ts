@@ -118,7 +118,7 @@ class NetlinkKernel implements Kernel, Disposable {
     }
   }
 
-  /** Makes changes of one run. */
+  /** Makes changes of one run, all of one kind if that stands apart. */
   #make(changes: readonly Change[], refusals: Map<Change, Refusal>): void {
     switch (changes[0]!.item.kind) {
       case "link":

@@ -133,6 +133,7 @@ export class Planner {
     const touched = anew || this.#clashes ? null : this.#replace(gone, fresh);
     if (touched === null) this.#settleAll(input);
     if (touched === null || gone.length + fresh.length > 0) this.#peers = null;
+    // Somebody may ask when a later plan has failed half-way, and knows others.
     const peers = () => this.#peers ??= input.peers.all().flatMap((lease) => this.#known.get(lease)?.planned ?? []);
     if (touched === null || this.#waiting.length > 0 || [...gone, ...fresh].some(waits)) this.#waiting = waitingOf(peers());
     const [items, waiting, version] = [this.#items, this.#waiting, ++this.#version];

@@ -250,11 +250,11 @@ export class Reconciler {
   }
 
   #noteDone({ op, key, item }: KeyedChange, now: number): void {
-    if (this.#failures.size > 0) this.#failures.delete(key);
+    this.#failures.delete(key);
     if (op === "drop") this.#ledger.drop(key);
     else {
       this.#ledger.put(key, item);
-      if (this.#harmed.size > 0 && this.#harmed.delete(key)) this.#fights.repaired(key, now);
+      if (this.#harmed.delete(key)) this.#fights.repaired(key, now);
     }
     if (item.kind === "link") this.#soil(KINDS); // a device takes with it what is on it
   }

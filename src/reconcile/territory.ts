@@ -54,7 +54,7 @@ export class Territory {
     const lost = this.#losers;
     const all = difference(leasesOf(gone), leasesOf(fresh));
     if (lostBefore.size + lost.size === 0) return all;
-    const came = new Set(all.fresh);
+    const came = new Set(all.fresh); // who loses its subnet goes too, and who gets it back comes
     const wasThere = (lease: Lease) => !came.has(lease) && !lostBefore.has(lease);
     const isThere = (lease: Lease) => !all.gone.has(lease) && !lost.has(lease);
     return {

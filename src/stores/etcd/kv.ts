@@ -255,28 +255,23 @@ function keyValuesOf(reply: Reply): readonly KeyValue[] {
 function keyValueOf({ key, value = "", create_revision = "0", mod_revision = "0", lease = NO_LEASE }: RawKeyValue): KeyValue {
   return {
     key: keyText(key),
-    value: textOf(value),
+    value: asciiOf(value) ?? Buffer.from(value, "base64").toString(),
     createRevision: Number(create_revision),
     modRevision: Number(mod_revision),
     lease,
   };
 }
 
-/** What was sent in base64; nearly all of it is ASCII, for which this is several times as quick as a Buffer. */
-function textOf(encoded: string): string {
+/** What was sent in base64, if it is ASCII, as nearly all of it is: several times as quick as a Buffer. */
+function asciiOf(encoded: string): string | null {
   const bytes = atob(encoded);
-  return NOT_ASCII.test(bytes) ? Buffer.from(bytes, "latin1").toString() : bytes;
+  return /[\x80-\xff]/.test(bytes) ? null : bytes;
 }
-
-const NOT_ASCII = /[\x80-\xff]/;
 
 function keyText(encoded: string): string {
-  const bytes = atob(encoded);
-  if (bytes.length <= LONGEST_KEY && !NOT_ASCII.test(bytes)) return bytes;
-  return strangeKey(Buffer.from(bytes, "latin1"));
-}
-
-function strangeKey(bytes: Buffer): string {
+  const ascii = asciiOf(encoded);
+  if (ascii !== null && ascii.length <= LONGEST_KEY) return ascii;
+  const bytes = Buffer.from(encoded, "base64");
   if (bytes.length > LONGEST_KEY) {
     const digest = createHash("sha256").update(bytes).digest("hex");
     return `${bytes.toString("latin1", 0, LONGEST_KEY)}... (${bytes.length} bytes, SHA-256 ${digest})`;

@@ -137,13 +137,7 @@ export class LeaseTable {
 
   /** The subnets that the keys name, whatever stands under them, but for some. */
   subnets(without: ReadonlySet<string>): readonly Cidr[] {
-    const subnets: Cidr[] = [];
-    for (const [name, { record }] of this.#entries) {
-      if (without.has(name)) continue;
-      if ("lease" in record) { for (const { subnet } of record.lease.endpoints) subnets.push(subnet); }
-      else subnets.push(...subnetsNamed(name));
-    }
-    return subnets;
+    return [...this.#entries].flatMap(([name, { record }]) => without.has(name) ? [] : subnetsOf(record));
   }
 
   /** Follows: what is told begins with all there is. */
@@ -228,6 +222,11 @@ export class News implements Disposable {
     }
     return { type: "snapshot", records };
   }
+}
+
+/** The subnets that the key of a record names. */
+function subnetsOf(record: LeaseRecord): readonly Cidr[] {
+  return "lease" in record ? record.lease.endpoints.map(({ subnet }) => subnet) : subnetsNamed(record.key);
 }
 
 /** The subnets that the name of a key says; none if it is none of a lease. */
